@@ -25,7 +25,7 @@ MAX_SIGNATURES: Final = 16
 MAX_TRIES: Final = 256
 """Signature verifications per envelope. A rightly hinted signature takes one and an unknown signer one per key of the ring
 (`keys.MAX_KEYS`), so 15 operators beside one unpublished worker always fit; what needs more is refused, not left unchecked."""
-MAX_DEPTH: Final = 16
+MAX_DEPTH: Final = 32
 
 IN_TOTO: Final = "application/vnd.in-toto+json"
 WITHDRAWAL: Final = "application/vnd.attestor.withdrawal+json"
