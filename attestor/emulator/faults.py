@@ -76,7 +76,12 @@ class Faults:
 
     def middleware(self) -> Middleware:
         """The part that stands before the API."""
-        return web.middleware(self._apply)
+
+        @web.middleware
+        async def befall(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._apply(request, handler)
+
+        return befall
 
     async def _apply(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         fault = None if request.path == "/faults" else self._take(request)

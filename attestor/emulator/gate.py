@@ -96,5 +96,14 @@ def _media_type(header: str) -> str:
 
 async def not_emulated(_: web.Request) -> web.Response:
     """501 for what the device can do and this program cannot."""
-    message = b'{"message":"This part of the API is not emulated; see the README of attestor/emulator."}'
-    return web.Response(status=501, body=message, headers={"Content-Type": "application/json"})
+    return _refused(501, "This part of the API is not emulated; see the README of attestor/emulator.")
+
+
+async def unknown(_: web.Request) -> web.Response:
+    """404 for what the device does not know either."""
+    return _refused(404, "There is no such path in this API.")
+
+
+def _refused(status: int, message: str) -> web.Response:
+    answer = answer_json({"message": message})
+    return web.Response(status=status, body=answer.body, headers={"Content-Type": answer.content_type})

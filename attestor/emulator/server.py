@@ -21,11 +21,12 @@ from attestor.emulator.calls import Emulator, SignSlots
 from attestor.emulator.device import Device
 from attestor.emulator.faults import Faults
 from attestor.emulator.folder import write_whole
-from attestor.emulator.gate import Gate, not_emulated
+from attestor.emulator.gate import Gate, not_emulated, unknown
 from attestor.emulator.table import LARGE, NOT_EMULATED, ROWS
 
 _API = "/api/v1"
 _FLUSH_SECONDS = 3600
+_LAST_ANSWERS_SECONDS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +74,13 @@ def application(emulator: Emulator, faults: Faults | None) -> web.Application:
         app.router.add_route("*", _API + path, not_emulated)
     if faults:
         app.add_routes(faults.routes())
+    app.router.add_route("*", "/{rest:.*}", unknown)
     return app
 
 
 @contextlib.asynccontextmanager
 async def _listening(app: web.Application, options: Options) -> AsyncIterator[int]:
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LAST_ANSWERS_SECONDS)
     await runner.setup()
     try:
         tls = certificate.server_context(options.state, options.host)

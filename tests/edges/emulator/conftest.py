@@ -55,7 +55,7 @@ class Running:
             contextlib.closing(http.client.HTTPSConnection(self.host, timeout=20, context=context))
         )
 
-    def send(self, method, path, user=None, content=None, headers=None, passphrase=None) -> Reply:
+    def send(self, method, path, user=None, content=None, headers=None, *, passphrase=None) -> Reply:
         """`content`: bytes as they stand, anything else as JSON; `path` after /api/v1, or whole if it begins with '//'."""
         self._connection = self._connection or self.connect()
         sent = {} if content is None or isinstance(content, bytes) else {"Content-Type": "application/json"}
@@ -74,7 +74,8 @@ class Running:
         self._open.callback(client.close)
         return client
 
-    def add_user(self, name, role, passphrase="a long passphrase", by="admin", tags=()) -> str:
+    def add_user(self, name, role, passphrase=None, by="admin", tags=()) -> str:
+        passphrase = passphrase or f"the passphrase of {name}"
         content = {"realName": name, "role": role, "passphrase": passphrase}
         assert self.send("PUT", f"/users/{name}", by, content).status == 201
         self.passphrases[name] = passphrase
@@ -92,10 +93,12 @@ class Running:
     def stop(self) -> int:
         self._open.close()
         self.process.terminate()
-        code = self.process.wait(10)
-        for pipe in filter(None, (self.process.stdin, self.process.stdout, self.process.stderr)):
-            pipe.close()
-        return code
+        try:
+            return self.process.wait(10)
+        finally:
+            self.process.kill()
+            for pipe in filter(None, (self.process.stdin, self.process.stdout, self.process.stderr)):
+                pipe.close()
 
 
 def launch(state: Path, *flags: str) -> Running:
@@ -106,8 +109,9 @@ def launch(state: Path, *flags: str) -> Running:
     process = subprocess.Popen([*command, "--ready-file", str(ready), *flags], **pipes)
     deadline = time.monotonic() + 20
     while not ready.exists():
-        assert process.poll() is None, process.stderr.read().decode()
-        assert time.monotonic() < deadline
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the emulator did not start: {process.communicate()[1].decode()}")
         time.sleep(0.02)
     return Running(process, **json.loads(ready.read_bytes()))
 

@@ -64,12 +64,13 @@ def test_the_devices_own_ed25519_vector(admin, operator):
     assert operator.sign("vector", b64(b"hello"), nethsm.SignMode.EDDSA).data == ED25519_HELLO
 
 
-def test_the_rfc_8032_vector_from_a_raw_seed(admin, operator):
+def test_the_rfc_8032_vector_from_a_raw_seed(emulator, admin, operator):
     seed = nethsm.GenericPrivateKey(b64(bytes.fromhex(RFC8032_SEED)))
     admin.add_key("rfc8032", nethsm.KeyType.CURVE25519, EDDSA, seed)
     assert operator.get_key("rfc8032").public_key.data.decode().hex() == RFC8032_PUBLIC
-    reply = operator.sign("rfc8032", b64(b""), nethsm.SignMode.EDDSA)
-    assert reply.decode().hex() == RFC8032_EMPTY
+    # The SDK cannot send an empty message: its pattern for base64 asks for a character.
+    reply = emulator.send("POST", "/keys/rfc8032/sign", "operator", {"mode": "EdDSA", "message": ""})
+    assert base64.b64decode(reply.json["signature"]).hex() == RFC8032_EMPTY
 
 
 def test_pkcs1_pads_exactly_what_is_sent_and_adds_no_digest_info(operator, rsa_key):
@@ -106,7 +107,7 @@ def test_pss_takes_a_digest_of_its_length(operator, rsa_key, mode):
 @pytest.mark.parametrize("name", CURVES)
 def test_ecdsa_takes_exactly_its_digest_length_and_never_repeats_itself(admin, operator, name):
     curve, algorithm, length = CURVES[name]
-    admin.generate_key(nethsm.KeyType.from_string(name), ECDSA, 0, key_id=name)
+    admin.generate_key(nethsm.KeyType.from_string(name), ECDSA, 256, key_id=name)
     public = serialization.load_pem_public_key(operator.get_key_public_key(name).encode())
     assert public.curve.name == curve.name
     digest = bytes(range(length))
@@ -120,7 +121,7 @@ def test_ecdsa_takes_exactly_its_digest_length_and_never_repeats_itself(admin, o
 
 @pytest.mark.parametrize("name", CURVES)
 def test_a_curve_key_is_imported_as_its_scalar(admin, name):
-    curve, _, length = CURVES[name]
+    curve = CURVES[name][0]
     key = ec.generate_private_key(curve)
     size = (curve.key_size + 7) // 8
     scalar = key.private_numbers().private_value.to_bytes(size)
@@ -143,7 +144,7 @@ def test_a_curve_key_is_imported_as_its_scalar(admin, name):
 )
 def test_a_request_that_does_not_fit_the_key_is_400(emulator, admin, mode, message, sentence):
     if "plain" not in admin.list_keys():
-        admin.generate_key(nethsm.KeyType.CURVE25519, EDDSA, 0, key_id="plain")
+        admin.generate_key(nethsm.KeyType.CURVE25519, EDDSA, 256, key_id="plain")
     reply = emulator.send("POST", "/keys/plain/sign", "operator", {"mode": mode, "message": message})
     assert reply.status == 400
     assert sentence in (None, reply.json["message"])
@@ -156,7 +157,7 @@ def test_base64_may_be_broken_into_lines(emulator, admin):
 
 
 def test_every_use_is_counted_and_every_refusal_is_not(emulator, admin, operator):
-    admin.generate_key(nethsm.KeyType.CURVE25519, EDDSA, 0, key_id="counted")
+    admin.generate_key(nethsm.KeyType.CURVE25519, EDDSA, 256, key_id="counted")
     for _ in range(3):
         operator.sign("counted", b64(b"x"), nethsm.SignMode.EDDSA)
     assert status_of(lambda: operator.sign("counted", b64(bytes(32)), nethsm.SignMode.ECDSA)) == 400
