@@ -5,6 +5,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says what else runs on the machine; pytest's own time is watched instead.
+settings.register_profile("attestor", deadline=None)
+settings.load_profile("attestor")
 
 
 @pytest.fixture(scope="session")

@@ -99,3 +99,10 @@ def signed_packet(device, data, kind, hashed, *, unhashed=b"", hash_name="sha512
             numbers = decode_dss_signature(raw)
     tail = len(unhashed).to_bytes(2, "big") + unhashed + digest[:2] + b"".join(map(mpi, numbers))
     return frame(2, start + tail)
+
+
+def flips(raw, *, every_bit):
+    """`raw` with one bit changed: each bit once, or in each byte another one (which keeps slow key types quick)."""
+    for at in range(len(raw)):
+        for bit in range(8) if every_bit else (at % 8,):
+            yield (at, bit), raw[:at] + bytes([raw[at] ^ 1 << bit]) + raw[at + 1 :]
