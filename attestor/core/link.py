@@ -18,6 +18,7 @@ from attestor.core.errors import Malformed, Rejected
 # In canonical bytes made with ASCII escapes, these betray a string with a backslash, a control or a non-ASCII character.
 _AMBIGUOUS = re.compile(rb'\\[^"]|\x7f')
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 class Link(Signed):
@@ -57,7 +58,7 @@ def canonical(document: object) -> bytes:
     Implementations differ on the rest (in-toto-rs turns an escaped newline into a newline), so such strings are refused:
     ``Rejected`` ``ambiguous-string``.
     """
-    made: Final = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+    made = _CANONICAL.encode(document).encode("ascii")
     if _AMBIGUOUS.search(made):
         raise Rejected(
             "ambiguous-string",

@@ -94,9 +94,9 @@ _INTEGERS: Final = json.JSONDecoder(
 
 def _refuse_depth(value: object, limit: int) -> None:
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [inner for outer in level for inner in _members(outer)]
-    if level:
+    if any(isinstance(inner, dict | list) for inner in level):
         raise _too_deep(limit)
 
 
