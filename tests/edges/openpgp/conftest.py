@@ -46,11 +46,12 @@ class Gpg:
 
 @pytest.fixture(scope="session")
 def gpg(tool):
+    program, gpgconf = tool("gpg"), tool("gpgconf")
     # Not pytest's folder: an agent's socket path has at most 107 bytes.
     home = Path(tempfile.mkdtemp(prefix="gpg-"))
     home.chmod(0o700)
     try:
-        yield Gpg(tool("gpg"), home)
+        yield Gpg(program, home)
     finally:
-        subprocess.run([tool("gpgconf"), "--homedir", home, "--kill", "all"], check=True, timeout=60)
+        subprocess.run([gpgconf, "--homedir", home, "--kill", "all"], check=True, timeout=60)
         shutil.rmtree(home)

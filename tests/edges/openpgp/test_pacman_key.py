@@ -20,7 +20,7 @@ PACKAGE = b"any bytes: pacman-key does not open a package"
 @pytest.fixture(scope="module")
 def pacman_key(tool):
     """`pacman_key("--verify", ...)` is its exit code and output."""
-    program = tool("pacman-key")
+    program, gpgconf = tool("pacman-key"), tool("gpgconf")
     if os.geteuid() != 0:
         (pytest.fail if os.environ.get("CI") else pytest.skip)("pacman-key changes a keyring only as root")
     keyring = Path(tempfile.mkdtemp(prefix="pac-"))
@@ -40,7 +40,7 @@ def pacman_key(tool):
         assert run("--init")[0] == 0
         yield run
     finally:
-        subprocess.run([tool("gpgconf"), "--homedir", keyring, "--kill", "all"], check=True, timeout=60)
+        subprocess.run([gpgconf, "--homedir", keyring, "--kill", "all"], check=True, timeout=60)
         shutil.rmtree(keyring)
 
 
