@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from attestor.emulator.errors import StartError
-from attestor.emulator.folder import open_folder
+from attestor.emulator.folder import held_folder
 from attestor.emulator.server import Options, serve
 
 
@@ -16,9 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parse(arguments)
     os.umask(0o077)
     try:
-        held = open_folder(options.state)
-        asyncio.run(serve(options))
-        os.close(held)
+        with held_folder(options.state):
+            asyncio.run(serve(options))
     except (StartError, OSError) as error:
         print(f"emulator: {error}", file=sys.stderr)  # noqa: T201 - a program's last word
         return 1

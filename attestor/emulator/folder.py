@@ -1,27 +1,31 @@
 """The state folder: ours alone, held by one process, and every file in it written whole or not at all."""
 
+import contextlib
 import fcntl
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from attestor.emulator.errors import StartError
 
 
-def open_folder(folder: Path) -> int:
-    """Make the folder if need be (mode 0700) and hold it; returns the descriptor that holds it until the process ends."""
+@contextlib.contextmanager
+def held_folder(folder: Path) -> Iterator[None]:
+    """Make the folder if need be (mode 0700), and hold it against other processes."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o077:
         raise StartError(f"{folder} has mode {mode:04o}: private keys lie in it, so it must be 0700 (chmod 700 it).")
-    held = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     except BlockingIOError:
-        os.close(held)
         raise StartError(f"{folder} is held by another emulator: stop it, or give another --state.") from None
-    return held
+    finally:
+        os.close(descriptor)
 
 
 def write_whole(path: Path, content: bytes) -> None:

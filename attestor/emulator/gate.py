@@ -26,7 +26,7 @@ class Gate:
         self._rows = {row.method: row for row in rows}
         (self._states,) = {frozenset(row.states) for row in rows}
 
-    async def __call__(self, request: web.Request) -> web.Response:
+    async def serve(self, request: web.Request) -> web.Response:
         """Answer one request; never logs it, because it carries a passphrase."""
         try:
             answer = await self._answer(request)

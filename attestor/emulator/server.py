@@ -69,7 +69,7 @@ def application(emulator: Emulator, faults: Faults | None) -> web.Application:
     app = web.Application(client_max_size=LARGE, middlewares=middlewares)
     # Adjacent rows share a path; fixed paths stand before patterns in the table and are found first.
     for path, rows in itertools.groupby(ROWS, attrgetter("path")):
-        app.router.add_route("*", _API + path, Gate(emulator, list(rows)))
+        app.router.add_route("*", _API + path, Gate(emulator, list(rows)).serve)
     for path in NOT_EMULATED:
         app.router.add_route("*", _API + path, not_emulated)
     if faults:

@@ -51,6 +51,7 @@ class Running:
 
     def connect(self) -> http.client.HTTPSConnection:
         context = ssl.create_default_context(cafile=self.certificate)
+        context.verify_flags |= ssl.VERIFY_X509_STRICT  # the default from Python 3.13 on
         return self._open.enter_context(
             contextlib.closing(http.client.HTTPSConnection(self.host, timeout=20, context=context))
         )
@@ -104,7 +105,8 @@ class Running:
 def launch(state: Path, *flags: str) -> Running:
     ready = state.parent / f"{state.name}-ready.json"
     ready.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "attestor.emulator", "--state", str(state), "--listen", "127.0.0.1:0"]
+    program = [sys.executable, "-W", "error::DeprecationWarning", "-m", "attestor.emulator"]
+    command = [*program, "--state", str(state), "--listen", "127.0.0.1:0"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen([*command, "--ready-file", str(ready), *flags], **pipes)
     deadline = time.monotonic() + 20

@@ -2,13 +2,13 @@
 
 import ast
 import contextlib
+import hashlib
 import http.client
 import json
+import os
 import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -18,16 +18,28 @@ import nethsm
 import psutil
 import pytest
 
+from attestor.emulator.__main__ import main
+
 PACKAGE = Path(__file__).parents[3] / "attestor/emulator"
 ED25519 = {"type": "Curve25519", "mechanisms": ["EdDSA_Signature"], "id": "kept"}
 HELLO = {"mode": "EdDSA", "message": "aGVsbG8="}
 
 
-def run(*flags):
-    """The program's exit code and what it said, for starts that fail."""
-    command = [sys.executable, "-m", "attestor.emulator", *flags]
-    done = subprocess.run(command, capture_output=True, timeout=20, check=False)
-    return done.returncode, done.stderr.decode()
+@pytest.fixture
+def refused(capsys):
+    """Runs the program on flags that it cannot start with; what it says on standard error."""
+    before = os.umask(0o022)
+
+    def main_fails(*flags):
+        assert main(flags) == 1
+        return capsys.readouterr().err
+
+    yield main_fails
+    os.umask(before)
+
+
+def folder_of(device):
+    return Path(device.certificate).parent
 
 
 def sign(device):
@@ -66,66 +78,52 @@ def test_a_restart_comes_back_locked_with_all_that_was_kept(start, tmp_path):
     assert device.sdk("admin").list_namespaces() == ["space"]
 
 
-def test_a_device_set_to_boot_unattended_comes_back_operational(start, tmp_path):
+def test_set_to_boot_unattended_it_outlives_kill_9_operational_with_all_but_its_last_counters(start, tmp_path):
     state = tmp_path / "state"
     device = start(state=state).provision()
-    device.sdk("admin").set_unattended_boot(nethsm.UnattendedBootStatus.ON)
-    device.stop()
-    device = start(state=state)
-    assert device.sdk().get_state() == nethsm.State.OPERATIONAL
-    assert device.sdk("admin").get_config_unattended_boot() == "on"
-    device.sdk("admin").set_unattended_boot(nethsm.UnattendedBootStatus.OFF)
-    device.stop()
-    assert start(state=state).sdk().get_state() == nethsm.State.LOCKED
-
-
-def test_what_was_answered_outlives_kill_9_except_counters(start, tmp_path):
-    state = tmp_path / "state"
-    device = start(state=state).provision()
+    assert device.sdk("admin").get_config_unattended_boot() == "off"
     assert device.send("POST", "/keys/generate", "admin", ED25519).status == 201
+    device.sdk("admin").set_unattended_boot(nethsm.UnattendedBootStatus.ON)
     signature = sign(device).json
     device.process.kill()
     device.process.wait(10)
     device = start(state=state)
-    device.sdk().unlock("UnlockPassphrase")
+    assert device.sdk().get_state() == nethsm.State.OPERATIONAL
+    assert device.sdk("admin").get_config_unattended_boot() == "on"
     assert device.sdk("operator").get_key("kept").operations == 0
     assert sign(device).json == signature
 
 
-def test_the_folder_is_its_owners_and_holds_no_passphrase(start, tmp_path):
-    state = tmp_path / "state"
-    device = start(state=state).provision()
-    device.send("POST", "/unlock", content={"passphrase": "UnlockPassphrase"})
+def test_the_folder_is_its_owners_and_holds_no_passphrase(emulator):
+    state = folder_of(emulator)
     assert state.stat().st_mode & 0o777 == 0o700
     for file in state.iterdir():
         assert file.stat().st_mode & 0o777 == 0o600, file
-        for passphrase in (device.passphrases["operator"], device.passphrases["backup"], "UnlockPassphrase"):
+        for passphrase in (emulator.passphrases["operator"], emulator.passphrases["backup"], "UnlockPassphrase"):
             assert passphrase not in file.read_text()
     assert {file.name for file in state.iterdir()} == {"lock", "state.json", "certificate.pem", "certificate.key"}
 
 
-def test_it_prints_one_line_and_no_secret(start, tmp_path):
-    device = start(state=tmp_path / "state").provision()
-    device.send("POST", "/keys/generate", "admin", ED25519)
-    sign(device)
-    device.send("GET", "/users", "nobody", passphrase="a secret passphrase")
-    device.process.terminate()
-    out, err = device.process.communicate(timeout=10)
-    assert err == b""
-    (line,) = out.decode().splitlines()
-    assert device.url in line
-    assert device.fingerprint in line
-
-
-def test_the_ready_file_says_how_to_reach_and_pin_it(start, tmp_path):
+def test_it_prints_one_line_without_secrets_and_says_in_a_file_how_to_reach_and_pin_it(start, tmp_path):
     copy = tmp_path / "copy.pem"
-    device = start("--certificate-file", str(copy), state=tmp_path / "state")
+    device = start("--certificate-file", str(copy), state=tmp_path / "state").provision()
     assert Path(device.certificate) == copy
     assert copy.read_bytes() == (tmp_path / "state/certificate.pem").read_bytes()
     assert (tmp_path / "state-ready.json").stat().st_mode & 0o777 == 0o600
-    host, port = device.host.split(":")
-    pem = ssl.get_server_certificate((host, int(port)), ca_certs=str(copy))
-    assert pem.strip() == copy.read_text().strip()
+    der = ssl.PEM_cert_to_DER_cert(copy.read_text())
+    assert hashlib.sha256(der).hexdigest() == device.fingerprint
+    device.send("POST", "/keys/generate", "admin", ED25519)
+    sign(device)
+    device.send("GET", "/users", "nobody", passphrase="a secret passphrase")
+    device.process.stdin.close()  # means nothing without --exit-with-parent
+    device.process.stdin = None
+    assert device.send("GET", "/info").status == 200
+    device.process.terminate()
+    out, err = device.process.communicate(timeout=10)
+    assert err == b""
+    assert (
+        out.decode() == f"emulated NetHSM (no protection of keys) ready at {device.url} sha256 {device.fingerprint}\n"
+    )
 
 
 @pytest.mark.parametrize(("version", "accepted"), [("TLSv1_1", False), ("TLSv1_2", True), ("TLSv1_3", True)])
@@ -170,48 +168,33 @@ def test_with_exit_with_parent_it_ends_when_its_input_is_closed(start, tmp_path)
     device.process.stdin = None
 
 
-def test_without_it_a_closed_input_means_nothing(start, tmp_path):
-    device = start(state=tmp_path / "state")
-    device.process.stdin.close()
-    device.process.stdin = None
-    time.sleep(0.3)
-    assert device.send("GET", "/info").status == 200
-
-
-def test_a_folder_that_others_may_read_is_refused(tmp_path):
-    (tmp_path / "open").mkdir(mode=0o755)
+def test_a_folder_that_others_may_read_is_refused(refused, tmp_path):
+    (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o755)
-    code, said = run("--state", str(tmp_path / "open"), "--listen", "127.0.0.1:0")
-    assert code == 1
-    assert "has mode 0755" in said
+    assert "has mode 0755" in refused("--state", str(tmp_path / "open"))
 
 
-def test_a_folder_has_one_emulator(start, tmp_path):
-    start(state=tmp_path / "state")
-    code, said = run("--state", str(tmp_path / "state"), "--listen", "127.0.0.1:0")
-    assert code == 1
-    assert "held by another emulator" in said
+def test_a_folder_has_one_emulator(refused, emulator):
+    assert "held by another emulator" in refused("--state", str(folder_of(emulator)), "--listen", "127.0.0.1:0")
 
 
-def test_a_damaged_state_is_not_started_over(tmp_path):
+@pytest.mark.parametrize("text", ['{"device_id": "x"', "{}x", '{"bogus": 1}', '{"users": {"admin": {}}}'])
+def test_a_damaged_state_is_not_started_over(refused, tmp_path, text):
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
-    (state / "state.json").write_text('{"device_id": "x"')
-    code, said = run("--state", str(state), "--listen", "127.0.0.1:0")
-    assert code == 1
-    assert "is not this emulator's state" in said
-    assert (state / "state.json").read_text() == '{"device_id": "x"'
+    (state / "state.json").write_text(text)
+    assert "is not this emulator's state" in refused("--state", str(state), "--listen", "127.0.0.1:0")
+    assert (state / "state.json").read_text() == text
 
 
-def test_a_port_in_use_is_said(start, emulator, tmp_path):
-    code, said = run("--state", str(tmp_path / "state"), "--listen", emulator.host)
-    assert code == 1
-    assert "address already in use" in said
+def test_a_port_in_use_is_said(refused, emulator, tmp_path):
+    assert "address already in use" in refused("--state", str(tmp_path / "state"), "--listen", emulator.host)
 
 
 @pytest.mark.parametrize("flags", [["--listen", "nonsense"], ["--listen", ":1"], ["--sign-slots", "-1"], []])
 def test_flags_that_make_no_sense_are_refused(flags):
-    assert run(*(["--state", "unused"] if flags else []), *flags)[0] == 2
+    with pytest.raises(SystemExit, match="2"):
+        main([*(["--state", "unused"] if flags else []), *flags])
 
 
 def test_signatures_take_their_time_and_their_slots(start, tmp_path):
@@ -230,16 +213,14 @@ def test_signatures_take_their_time_and_their_slots(start, tmp_path):
     assert device.sdk("operator").get_key("kept").operations == 7
 
 
-def test_a_signature_costs_little_and_writes_nothing(start, tmp_path):
-    device = start(state=tmp_path / "state").provision()
-    device.send("POST", "/keys/generate", "admin", ED25519)
-    written = (tmp_path / "state/state.json").stat().st_mtime_ns
-    sign(device)
-    process = psutil.Process(device.process.pid)
-    before = sum(process.cpu_times()[:2])
-    for _ in range(400):
-        assert sign(device).status == 200
-    each = (sum(process.cpu_times()[:2]) - before) / 400
-    assert each < 0.003, "0.3 ms is usual; ten times that means that something is parsed or written each time"
-    assert (tmp_path / "state/state.json").stat().st_mtime_ns == written
-    assert json.loads((tmp_path / "state/state.json").read_bytes())["keys"][""]["kept"]["operations"] == 0
+def test_a_signature_costs_little_and_writes_nothing(emulator):
+    emulator.send("POST", "/keys/generate", "admin", ED25519)
+    file, process = folder_of(emulator) / "state.json", psutil.Process(emulator.process.pid)
+    assert sign(emulator).status == 200
+    written, before = file.stat().st_mtime_ns, sum(process.cpu_times()[:2])
+    for _ in range(300):
+        assert sign(emulator).status == 200
+    each = (sum(process.cpu_times()[:2]) - before) / 300
+    assert each < 0.005, "0.3 ms is usual; far more means that something is parsed or written each time"
+    assert file.stat().st_mtime_ns == written
+    assert json.loads(file.read_bytes())["keys"][""]["kept"]["operations"] == 0
