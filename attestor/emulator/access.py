@@ -11,7 +11,7 @@ from attestor.emulator.device import Device, Key
 from attestor.emulator.errors import StatusError
 from attestor.emulator.names import ROOT, Name, user_name
 
-ADMINISTRATOR, OPERATOR, METRICS, BACKUP = ROLES = ("Administrator", "Operator", "Metrics", "Backup")
+ADMINISTRATOR, OPERATOR, METRICS = "Administrator", "Operator", "Metrics"
 
 
 class Caller(NamedTuple):

@@ -46,6 +46,8 @@ class Options:
 
 async def serve(options: Options) -> None:
     """Serve until SIGTERM, SIGINT, or the end of standard input if asked."""
+    if options.ready_file:
+        options.ready_file.unlink(missing_ok=True)  # a former start's would send a waiting parent to the wrong port
     stop = _stop_event(watch_parent=options.exit_with_parent)
     device = Device(options.state)
     emulator = Emulator(device, FailedLogins(), SignSlots(options.sign_slots, options.sign_delay), {})
