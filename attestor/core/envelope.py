@@ -146,7 +146,7 @@ def verify(signed: Signed, known: KeyRing) -> Verified:
     """
     tries = iter(range(MAX_TRIES))
     signers: set[PublicKey] = set()
-    for signature in sorted(signed.signatures, key=lambda one: known.hinted(one.keyid) is None):
+    for signature in signed.signatures:
         hinted = known.hinted(signature.keyid)
         signer = _signer(signature.sig, signed.signed_bytes, _candidates(hinted, known), tries)
         if signer is not None:

@@ -16,7 +16,7 @@ from attestor.core.envelope import MAX_DEPTH, MAX_SIGNATURES, Signature, Signed,
 from attestor.core.errors import Malformed, Rejected
 
 # In canonical bytes made with ASCII escapes, these betray a string with a backslash, a control or a non-ASCII character.
-_AMBIGUOUS = re.compile(rb'\\[^"]|\x7f')
+_AMBIGUOUS = re.compile(rb'\\[^"]')
 _HEX = re.compile(r"(?:[0-9a-f]{2})+", re.ASCII)
 _CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 

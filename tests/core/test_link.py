@@ -180,6 +180,14 @@ def test_what_is_no_link_is_refused(link, code):
     assert refused.value.code == code
 
 
+def test_the_text_of_a_refusal_holds_no_control_character_of_the_sender():
+    with pytest.raises(Rejected) as refused:
+        parse_link(text({"signed": {}, "signatures": [SIG], "\x1b[31m\u202e" + "x" * 9999: 1}))
+    assert "x1b" in refused.value.sentence
+    assert refused.value.sentence.isprintable()
+    assert len(refused.value.sentence) < 400
+
+
 def test_a_member_twice_is_refused_before_anyone_chooses_one():
     raw = signed_by_us({"name": "a", "products": {}}).replace(b'"products"', b'"name": "b", "products"')
     with pytest.raises(Rejected) as refused:
