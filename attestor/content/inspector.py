@@ -165,7 +165,7 @@ def main(fd: int, limits: dict[str, int]) -> int:
         library = _load()
     except (ImportError, OSError, TypeError, AttributeError):
         return _NO_LIBRARY
-    # mtree names files of the host to be opened, and the lrzip and grzip filters start programs: neither gets a descriptor.
+    # An mtree may name files of the host, and the lrzip and grzip filters start programs: neither gets a descriptor.
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
     walk = _Walk(fd, limits, library)
     walk.run()

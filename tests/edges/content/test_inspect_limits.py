@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import os
 import signal
 
@@ -77,17 +78,6 @@ async def test_package_information_of_any_length_is_read_to_its_limit_only(conte
     facts = await inspect(content(package_of("x" * (65 << 10))), deadline_seconds=30, library=library)
     assert facts.trouble == f"a .PKGINFO of more than {64 << 10} bytes"
     assert not facts.package_info
-
-
-async def test_an_mtree_makes_the_inspector_open_no_file_of_the_host(content, tmp_path, library):
-    (tmp_path / "host-file").write_text("pkgname = leaked\n")
-    facts = await inspect(
-        content(f"#mtree\n.PKGINFO type=file content={tmp_path}/host-file\n".encode()),
-        deadline_seconds=30,
-        library=library,
-    )
-    assert facts.entries[0].path == ".PKGINFO"
-    assert "leaked" not in facts.package_info
 
 
 @pytest.mark.parametrize("named", ["no-such-library.so", "libc.so.6"])
@@ -179,6 +169,37 @@ async def test_the_child_sees_no_environment_and_no_other_descriptor(replaced, c
         os.close(secret)
     # Three standard ones, the content, and the listing itself.
     assert facts.trouble == '[["LC_ALL", "LIBARCHIVE"], 5, "/", 1]'
+
+
+ESCAPES = f"""
+import ctypes, importlib.util, resource, socket
+spec = importlib.util.spec_from_file_location("real", {str(inspection._INSPECTOR)!r})
+real = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(real)
+
+def escape(walk):
+    tried = []
+    for attempt in (lambda: os.open("/etc/hostname", os.O_RDONLY), os.pipe, socket.socket):
+        try:
+            attempt()
+            tried.append("could")
+        except OSError as error:
+            tried.append(error.strerror)
+    limits = [resource.getrlimit(getattr(resource, "RLIMIT_" + name)) for name in ("FSIZE", "CORE", "NPROC", "AS", "CPU")]
+    walk.trouble = json.dumps([tried, limits, ctypes.CDLL(None).prctl(39, 0, 0, 0, 0)])
+
+real._Walk.run = escape
+sys.exit(real.main(int(sys.argv[1]), json.loads(sys.argv[2])))
+"""
+
+
+async def test_while_it_reads_the_child_can_open_write_and_start_nothing(replaced, content, library):
+    replaced(ESCAPES)
+    facts = await inspect(content(b"x"), deadline_seconds=10, library=library, limits=Limits(cpu_seconds=7))
+    tried, limits, no_new_privileges = json.loads(facts.trouble)
+    assert tried == ["Too many open files"] * 3
+    assert limits == [[0, 0], [0, 0], [0, 0], [1 << 30, 1 << 30], [7, 8]]
+    assert no_new_privileges == 1
 
 
 def test_the_inspector_works_under_uvloop_too(content, tar_of):

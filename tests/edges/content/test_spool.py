@@ -170,7 +170,7 @@ async def test_uploads_that_fit_one_by_one_but_not_together_are_told_to_come_bac
     tasks = [
         asyncio.create_task(spool.receive(waiting(), size=250 * MIB, sha256=bytes([index]) * 32)) for index in range(3)
     ]
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    done, _ = await asyncio.wait(tasks, timeout=10, return_when=asyncio.FIRST_COMPLETED)
     go_on.set()
     results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [task.exception().code for task in done] == ["spool-full"]
