@@ -114,7 +114,7 @@ async def test_a_cancelled_upload_leaves_nothing_and_its_room_is_free_again(spoo
     for _ in range(3):
         reached.clear()
         task = asyncio.create_task(spool.receive(stalling(), size=400 * MIB, sha256=DIGEST))
-        await reached.wait()
+        await asyncio.wait_for(reached.wait(), 10)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
