@@ -1,7 +1,10 @@
 """What many tests stand on: programs of the system, and real inputs that are not copied into the repository."""
 
+import asyncio
 import os
+import secrets
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,39 @@ def real_input():
         return path
 
     return find
+
+
+def _run(coroutine):
+    # A loop factory keeps the runner from touching the event loop that pytest-asyncio has set.
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(coroutine)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """The EmbeddedPostgres of this run of tests, started by the first test that asks for it."""
+    from attestor.embedded.postgres import start_postgres
+
+    with tempfile.TemporaryDirectory(prefix="attestor-") as folder:
+        server = _run(start_postgres(Path(folder), say=print))
+        yield server
+        _run(server.stop())
+
+
+@pytest.fixture
+def database(postgres):
+    """The superuser's DSN of a fresh, empty database, dropped after the test with whatever is still connected."""
+    name = f"test_{secrets.token_hex(8)}"
+    _run(_execute(postgres.dsn(), f"CREATE DATABASE {name} TEMPLATE template0"))
+    yield postgres.dsn(database=name)
+    _run(_execute(postgres.dsn(), f"DROP DATABASE {name} WITH (FORCE)"))
+
+
+async def _execute(dsn, statement):
+    import asyncpg
+
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()

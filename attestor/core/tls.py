@@ -5,7 +5,6 @@ the same key is the same client, and a name with a NUL in it is only a name.
 """
 
 import hashlib
-import warnings
 from typing import Final
 
 from cryptography import x509
@@ -27,10 +26,8 @@ def load_client_fingerprint(der: bytes) -> str:
     if len(der) > MAX_CERTIFICATE_BYTES:
         raise _unreadable(f"it is longer than {MAX_CERTIFICATE_BYTES} bytes")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # serial numbers and names that RFC 5280 forbids: the key alone counts
-            return fingerprint_of(x509.load_der_x509_certificate(der).public_key())
-    except (ValueError, UnsupportedAlgorithm) as error:
+        return fingerprint_of(x509.load_der_x509_certificate(der).public_key())
+    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
         raise _unreadable(str(error)) from None
 
 

@@ -10,9 +10,9 @@ from attestor.core.errors import Conflict, Rejected
 
 
 def own_folder(folder: Path) -> Path:
-    """The absolute path of a folder that is ours and 0700, made if it is not there; its parents stay as they are.
+    """The absolute path of a folder that is ours and closed to others, made if it is not there. No mode is changed.
 
-    Raises Rejected ``folder-parent-missing``, ``folder-not-ours`` (a link, a file, or somebody else's).
+    Raises Rejected ``folder-parent-missing``, ``folder-not-ours`` (a link, a file, or somebody else's), ``folder-open``.
     """
     path = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve() would follow a link at the end, which is refused
     try:
@@ -24,8 +24,9 @@ def own_folder(folder: Path) -> Path:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise Rejected("folder-not-ours", f"{path} is a link or belongs to uid {found.st_uid}: give a folder of yours.")
-    if stat.S_IMODE(found.st_mode) != 0o700:
-        path.chmod(0o700)
+    mode = stat.S_IMODE(found.st_mode)
+    if mode & 0o077:
+        raise Rejected("folder-open", f"{path} has mode {mode:04o}, and keys or data lie in it: chmod 700 {path}")
     return path
 
 
