@@ -288,11 +288,24 @@ async def test_a_folder_in_use_is_refused_and_its_server_goes_on(server, home, s
 
 
 async def test_variables_of_the_caller_do_not_reach_the_server(home, said, monkeypatch):
-    for name, value in {"PGPORT": "9", "PGDATA": "/nowhere", "PGOPTIONS": "-c fsync=off", "LC_ALL": "de_DE"}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PGPORT", "9")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of no concern to a database")
     async with running_postgres(home, say=said.append) as server:
-        monkeypatch.delenv("PGOPTIONS")
         assert await ask(server, "SHOW port") == "5432"
+        # PostgreSQL adds PGDATA and its like by itself.
+        assert {"PGPORT", "AWS_SECRET_ACCESS_KEY"}.isdisjoint(family(server)[1].environ())
+
+
+async def test_ctrl_c_in_the_parents_terminal_is_left_to_the_parent(server):
+    assert os.getpgid(0) not in {os.getpgid(process.pid) for process in family(server)}
+
+
+async def test_an_initialisation_that_fails_says_why_and_leaves_nothing_to_start(tmp_path, said, monkeypatch):
+    monkeypatch.setattr(cluster, "SUPERUSER", "pg_reserved")
+    with pytest.raises(Unavailable, match="role names cannot begin with") as failure:
+        await start_postgres(tmp_path / "pg", say=said.append)
+    assert failure.value.code == "postgres-start-failed"
+    assert not (tmp_path / "pg" / "cluster").exists()
 
 
 async def test_below_a_long_path_the_socket_lies_in_a_fresh_folder_that_is_removed_at_stop(home, said, tmp_path):
