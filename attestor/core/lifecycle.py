@@ -58,4 +58,6 @@ def moved(state: State, event: Event) -> State:
     try:
         return TRANSITIONS[state, event]
     except KeyError:
-        raise Conflict("request-state", f"A request that is {state} cannot take the step {event!r}; read it again.") from None
+        raise Conflict(
+            "request-state", f"A request that is {state} cannot take the step '{event}'; read it again."
+        ) from None

@@ -6,9 +6,10 @@ the threshold (P1). Where others go wrong with this stands in tests/core/test_qu
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import product
 
 from attestor.core.claims import Claim, Outcome
 from attestor.core.policy import Policy, Tier
@@ -135,10 +136,7 @@ def _decide(tier: Tier, counted: set[Claim], failed: frozenset[str], uncounted: 
             said[claim.operator].add(Bytes(claim.sha256, claim.sha512, claim.size))
     votes = {operator: merged for operator, stated in said.items() if (merged := _merge(stated)) is not None}
     equivocating = frozenset(said) - frozenset(votes)
-    camps = _camps(votes)
-    # Ties are broken by value only to name a candidate; a tie can never reach a threshold above half.
-    candidate = max(camps, key=lambda camp: (len(camps[camp]), _sortable(camp)), default=None)
-    agreeing = camps[candidate] if candidate is not None else frozenset()
+    candidate, agreeing = _favoured(votes)
     tally = Tally(
         threshold=tier.threshold,
         candidate=candidate,
@@ -166,17 +164,41 @@ def _merge(stated: set[Bytes]) -> Bytes | None:
     return Bytes(sha256.pop(), next(iter(sha512), None), next(iter(size), None))
 
 
+def _favoured(votes: dict[str, Bytes]) -> tuple[Bytes | None, frozenset[str]]:
+    """Name the bytes that most operators agree on, and those operators.
+
+    Ties are broken by value only to name a candidate: a tie never reaches a threshold above half, because an operator whose
+    vote fits two equally large camps is counted in neither.
+    """
+    camps = _camps(votes)
+    if not camps:
+        return None, frozenset()
+    candidate, agreeing = max(camps.items(), key=lambda camp: (len(camp[1]), _sortable(camp[0])))
+    rivals = [camp for bytes_, camp in camps.items() if bytes_ != candidate and len(camp) == len(agreeing)]
+    return candidate, agreeing.difference(*rivals)
+
+
 def _camps(votes: dict[str, Bytes]) -> dict[Bytes, frozenset[str]]:
-    """Group operators by bytes. Within one SHA-256 those who contradict each other on SHA-512 or size stand apart."""
+    """Group operators by bytes. A vote that leaves out SHA-512 or size fits every camp that it does not contradict."""
     by_sha256: defaultdict[bytes, dict[str, Bytes]] = defaultdict(dict)
     for operator, said in votes.items():
         by_sha256[said.sha256][operator] = said
-    camps: defaultdict[Bytes, set[str]] = defaultdict(set)
-    for group in by_sha256.values():
-        joined = _merge(set(group.values()))
-        for operator, said in group.items():
-            camps[said if joined is None else joined].add(operator)
-    return {camp: frozenset(operators) for camp, operators in camps.items()}
+    return {camp: operators for group in by_sha256.values() for camp, operators in _camps_within(group)}
+
+
+def _camps_within(group: dict[str, Bytes]) -> Iterator[tuple[Bytes, frozenset[str]]]:
+    """Every way to read one SHA-256: each stated SHA-512 with each stated size, by those who contradict neither."""
+    sha512 = {said.sha512 for said in group.values()} - {None} or {None}
+    sizes = {said.size for said in group.values()} - {None} or {None}
+    for reading in product(sha512, sizes):
+        fitting = {
+            operator: said
+            for operator, said in group.items()
+            if said.sha512 in (None, reading[0]) and said.size in (None, reading[1])
+        }
+        stated = _merge(set(fitting.values())) if fitting else None
+        if stated is not None:
+            yield stated, frozenset(fitting)
 
 
 def _agreed(candidate: Bytes, agreeing: frozenset[str], votes: dict[str, Bytes], threshold: int) -> Bytes:
