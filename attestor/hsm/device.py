@@ -1,0 +1,189 @@
+"""The signing device: one NetHSM, or several nodes with the same users and keys."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from nethsm import Base64, NetHSM
+from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay
+
+from attestor.core.errors import AttestorError, Missing, Rejected, Unavailable
+from attestor.hsm.check import NodeReport, check_node, require_device
+from attestor.hsm.connection import Connection, NodeSettings
+from attestor.hsm.errors import DEADLINE
+from attestor.hsm.keys import ASKING, Login, SigningKey, message_of
+from attestor.hsm.node import Node
+from attestor.hsm.slots import Slot, Slots
+
+READERS: Final = 2
+"""Slots of their own for what is no signature, so that it neither waits for signatures nor takes their place."""
+_SHORTEST_WAIT: Final = 0.01
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSettings:
+    """The nodes and how they are used.
+
+    :raises Rejected: no node, no slot, or no time.
+    """
+
+    nodes: tuple[NodeSettings, ...]
+    slots: int
+    """Signatures asked at a time."""
+    deadline_seconds: float
+    """For a whole call with its other tries; so that these happen, larger than a node's ``answer_seconds``."""
+    production: bool
+    """Refuse the emulator."""
+
+    def __post_init__(self) -> None:
+        if not self.nodes or self.slots < 1 or self.deadline_seconds <= 0:
+            raise Rejected("hsm-settings", "A device needs at least one node, one slot and some time per call.")
+
+
+class SigningSlot:
+    """One slot, taken: what is asked of it waits for nobody else's signature. See :meth:`Device.slot`."""
+
+    def __init__(self, device: "Device", slot: Slot) -> None:
+        """Made by the device."""
+        self._device = device
+        self._slot = slot
+
+    async def sign(self, key: SigningKey, digest: bytes) -> bytes:
+        """As :meth:`Device.sign`, in this slot. After a call past its deadline the slot is used up."""
+        message = Base64.encode(message_of(key.algorithm, digest))
+        mode = ASKING[key.algorithm].mode
+        return await self._device.call(self._slot, key.login, lambda sdk: sdk.sign(key.key_id, message, mode).decode())
+
+
+class Device:
+    """Signs with the keys of a NetHSM. For one event loop; ``calls``, ``failures`` and ``late`` are for metrics."""
+
+    def __init__(self, settings: DeviceSettings) -> None:
+        """Opens nothing yet."""
+        self.settings = settings
+        self.calls = 0
+        self.failures: Counter[str] = Counter()
+        """Calls that failed, by the code of the error that ended them."""
+        refused_users: dict[str, AttestorError] = {}
+        connections = settings.slots + READERS
+        self._nodes = [Node(Connection(each, connections=connections), refused_users) for each in settings.nodes]
+        self._next = 0
+        self._signing = Slots(settings.slots, "hsm-sign")
+        self._reading = Slots(READERS, "hsm-read")
+
+    @property
+    def late(self) -> int:
+        """Calls whose result was dropped, because the caller had left."""
+        return self._signing.late + self._reading.late
+
+    def free(self) -> bool:
+        """Whether :meth:`slot` would give a slot at once."""
+        return self._signing.free()
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[SigningSlot]:
+        """Wait for a slot (without deadline), so that the caller can look once more before it signs.
+
+        The slot comes back when the block has ended and no thread of it runs any more.
+        """
+        async with self._signing.take() as slot:
+            yield SigningSlot(self, slot)
+
+    async def sign(self, key: SigningKey, digest: bytes) -> bytes:
+        """The raw signature of a SHA-512 digest (64 bytes), as the device returns it: verify it before it is used.
+
+        Ed25519 r || s, RSA PKCS #1 v1.5 block, ECDSA DER. Other nodes and further tries are within the deadline.
+
+        :raises Unavailable: ``hsm-unreachable``, ``hsm-certificate``, ``hsm-busy``, ``hsm-deadline``.
+        :raises Forbidden: ``hsm-login``: from now on this user is tried no more, until there is another Device.
+        :raises Rejected: ``hsm-refused`` with the device's words, ``hsm-protocol``, ``hsm-emulator``.
+        """
+        async with self.slot() as slot:
+            return await slot.sign(key, digest)
+
+    async def public_key(self, key: SigningKey) -> str:
+        """The key's public half (PEM). Raises as :meth:`sign`."""
+        return await self._read(key.login, lambda sdk: sdk.get_key_public_key(key.key_id))
+
+    async def certificate(self, key: SigningKey) -> bytes | None:
+        """The certificate that is stored with the key, byte for byte; None without one. Raises as :meth:`sign`."""
+        await self.public_key(key)  # a key that is missing has the same answer as one without certificate
+        try:
+            return await self._read(key.login, lambda sdk: sdk.get_key_certificate(key.key_id))
+        except Missing:
+            return None
+
+    async def check(self, keys: Sequence[SigningKey], *, administrator: Login | None = None) -> tuple[NodeReport, ...]:
+        """Each node as it is, tried once. The version is known only to an ``administrator`` outside of all namespaces.
+
+        :raises Rejected: ``hsm-emulator`` in production; ``hsm-version`` (3.0, which signs RSA otherwise).
+        """
+        return tuple([await self._check(node, keys, administrator) for node in self._nodes])
+
+    async def _check(self, node: Node, keys: Sequence[SigningKey], administrator: Login | None) -> NodeReport:
+        async def ask(login: Login | None, work: Callable[[NetHSM], T]) -> T:
+            async with self._reading.take() as slot:
+                with self._counted():
+                    return await self._on(node, slot, login, work, self._deadline())
+
+        return await check_node(
+            node.connection.settings.url, ask, keys, administrator, production=self.settings.production
+        )
+
+    async def _read(self, login: Login, work: Callable[[NetHSM], T]) -> T:
+        async with self._reading.take() as slot:
+            return await self.call(slot, login, work)
+
+    async def call(self, slot: Slot, login: Login, work: Callable[[NetHSM], T]) -> T:
+        """``work`` on a node that serves; what may pass is tried again, there or on the next node, within the deadline."""
+        ends = self._deadline()
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(_may_pass),
+            wait=lambda _: max(_SHORTEST_WAIT, min(node.ready_in(login.user) for node in self._nodes)),
+            stop=stop_before_delay(self.settings.deadline_seconds),
+            reraise=True,
+        )
+        with self._counted():
+            return await retrying(lambda: self._on(self._pick(login), slot, login, work, ends))
+
+    def _pick(self, login: Login) -> Node:
+        """In turn, those first that serve this user now."""
+        self._next = (self._next + 1) % len(self._nodes)
+        return min(self._nodes[self._next :] + self._nodes[: self._next], key=lambda node: node.ready_in(login.user))
+
+    def _deadline(self) -> float:
+        return asyncio.get_running_loop().time() + self.settings.deadline_seconds
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self.calls += 1
+        try:
+            yield
+        except AttestorError as error:
+            self.failures[error.code] += 1
+            raise
+
+    async def _on(self, node: Node, slot: Slot, login: Login | None, work: Callable[[NetHSM], T], ends: float) -> T:
+        def blocking() -> T:
+            if not node.identified:
+                require_device(node.connection.call(None, NetHSM.get_info), production=self.settings.production)
+                node.identified = True
+            return node.connection.call(login, work)
+
+        return await node.call(login.user if login else "", lambda: slot.run(blocking), ends)
+
+    def close(self) -> None:
+        """Take no more calls and close idle connections; threads that still run end by their connections' limits."""
+        self._signing.close()
+        self._reading.close()
+        for node in self._nodes:
+            node.connection.close()
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, Unavailable) and error.code != DEADLINE
