@@ -1,0 +1,113 @@
+"""The commented policy and deployment files: one text each, filled in by ``init``, and with examples for ``ops/``."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.resources import files
+from string import Template
+from types import MappingProxyType
+from typing import Final
+
+_PEM: Final = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA{}\n-----END PUBLIC KEY-----\n"
+_DATABASE_PASSWORDS: Final = """
+[database.passwords]
+api = "database-api-password"
+signer = "database-signer-password"
+owner = "database-owner-password"
+"""
+_NODE: Final = """
+[[hsm.nodes]]
+url = "https://nethsm.example.org"
+fingerprint = "{fingerprint}"
+"""
+_EMBEDDED: Final = """
+# Parts for a first look, started with the service: PostgreSQL from a wheel and an emulated NetHSM.
+[embedded]
+enabled = true
+folder = "embedded"
+"""
+_KEY_TO_COME: Final = "REPLACE: the public key that `attestor-rebuilder keygen` printed for {}\n"
+FINGERPRINT_TO_COME: Final = "0" * 64
+
+POLICY_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "origin": "attestor.example.org",
+        # Their private halves were thrown away when these lines were written: nobody can vote with them.
+        "alice_key": _PEM.format("PvyIzC2pxUzyEBvLtkhglRkPyAby/DQEunz9Am6Byjo="),
+        "bob_key": _PEM.format("AmCxPCbBE7W0MtawiCcTzNI7vyc9uxMZZmYbdtV3TfI="),
+        "carol_key": _PEM.format("Sok62hDldO/dlaPj4PivfLJ3jFg4xLTbIkgq3MLHNpw="),
+        "release_host_key": _PEM.format("5ktfNboxiUx558KQw0d7Yt+7SJQKm4PitPZwKqfw0UM="),
+        "valid_from": "2026-01-01T00:00:00Z",
+        "valid_until": "2028-01-01T00:00:00Z",
+        "client": "5a" * 32,
+    }
+)
+DEPLOYMENT_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "policy": "policy.toml",
+        "credentials": "/etc/attestor/credentials",
+        "dsn_api": "postgresql://attestor_api@db.example.org/attestor?sslmode=verify-full",
+        "dsn_signer": "postgresql://attestor_signer@db.example.org/attestor?sslmode=verify-full",
+        "dsn_owner": "postgresql://attestor_owner@db.example.org/attestor?sslmode=verify-full",
+        "passwords": _DATABASE_PASSWORDS,
+        "public_address": "[::]:8443",
+        "request_address": "[::]:8444",
+        "certificate": "/etc/attestor/server.pem",
+        "client_ca": "/etc/attestor/ca.pem",
+        "spool": "/var/lib/attestor/spool",
+        "scratch": "/var/lib/attestor/scratch",
+        "root": "/srv/release",
+        "production": "true",
+        "nodes": _NODE.format(fingerprint="1c" * 32),
+        "embedded": "",
+    }
+)
+
+
+def render(name: str, values: Mapping[str, str]) -> str:
+    """Fill in ``policy.toml`` or ``attestor.toml``; each of its names must be there."""
+    template = files("attestor.cli").joinpath("templates", name).read_text(encoding="utf-8")
+    return Template(template).substitute(values).rstrip() + "\n"
+
+
+def first_policy(origin: str, client: str, now: datetime) -> str:
+    """The policy that ``init`` writes: whole but for the operators' keys, so it is refused until they are in."""
+    start = now.astimezone(UTC).replace(microsecond=0)
+    names = {"alice_key": "alice", "bob_key": "bob", "carol_key": "carol", "release_host_key": "release-host"}
+    return render(
+        "policy.toml",
+        {
+            **{name: _KEY_TO_COME.format(operator) for name, operator in names.items()},
+            "origin": origin,
+            "valid_from": _toml_time(start),
+            "valid_until": _toml_time(start.replace(year=start.year + 2, day=1)),
+            "client": client,
+        },
+    )
+
+
+def first_deployment(*, embedded: bool) -> str:
+    """The deployment file that ``init`` writes beside its folders; with ``embedded``, it needs no part from outside."""
+    local = "postgresql://{}@/attestor?host=/run/postgresql"
+    values = {
+        **DEPLOYMENT_EXAMPLE,
+        "credentials": "credentials",
+        "dsn_api": local.format("attestor_api"),
+        "dsn_signer": local.format("attestor_signer"),
+        "dsn_owner": local.format("attestor_owner"),
+        "passwords": "",
+        "public_address": "127.0.0.1:8443",
+        "request_address": "127.0.0.1:8444",
+        "certificate": "server.pem",
+        "client_ca": "ca/ca.pem",
+        "spool": "spool",
+        "scratch": "scratch",
+        "root": "release",
+        "production": "false" if embedded else "true",
+        "nodes": "nodes = []\n" if embedded else _NODE.format(fingerprint=FINGERPRINT_TO_COME),
+        "embedded": _EMBEDDED if embedded else "",
+    }
+    return render("attestor.toml", values)
+
+
+def _toml_time(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,160 @@
+"""What the types cannot say: how the sections must fit each other and the policy. All pure.
+
+Each refusal names file, place and what to do: ``Rejected`` ``config-invalid``.
+"""
+
+from collections.abc import Iterable, Iterator
+from urllib.parse import parse_qs, urlsplit
+
+from attestor.config.sections import Database, DeploymentFile, Hsm, Listener, SigningKeySection
+from attestor.core.algorithm import Algorithm
+from attestor.core.errors import Rejected
+from attestor.core.policy import Policy
+
+Problem = tuple[str, str]
+"""Place in the file, and the sentence."""
+
+
+def refuse_unfit(file: DeploymentFile, policy: Policy, source: str) -> None:
+    """Raise on the first thing that does not fit."""
+    for place, sentence in _problems(file, policy):
+        raise refusal(source, place, sentence)
+
+
+def refusal(source: str, place: str, sentence: str) -> Rejected:
+    """The one form of every refusal of a deployment file."""
+    return Rejected("config-invalid", f"{source}: {place}: {sentence}.")
+
+
+def warnings_of(file: DeploymentFile, policy: Policy) -> tuple[str, ...]:
+    """What is allowed and yet probably not meant."""
+    used = {tier.signing_key for tier in policy.tiers}
+    served = {audience for listener in file.listeners for audience in listener.audiences}
+    unused = [f"signing_keys.{name} is used by no tier of the policy" for name in sorted(set(file.signing_keys) - used)]
+    silent = [
+        f"no listener serves {audience!r}" for audience in ("read", "submit", "request") if audience not in served
+    ]
+    return (*unused, *silent)
+
+
+def _problems(file: DeploymentFile, policy: Policy) -> Iterator[Problem]:
+    yield from _database(file.database)
+    yield from _listeners(file.listeners, production=file.hsm.production)
+    yield from _hsm(file)
+    yield from _signing_keys(file.signing_keys, policy)
+    if file.content.max_total_bytes < file.content.max_bytes:
+        yield "content.max_total_bytes", "must be at least max_bytes, or the largest content never fits"
+    if file.content.spool == file.content.scratch:
+        yield "content.scratch", "must be another folder than the spool"
+
+
+def _database(database: Database) -> Iterator[Problem]:
+    for name in ("dsn_api", "dsn_signer", "dsn_owner"):
+        dsn, place = getattr(database, name), f"database.{name}"
+        try:
+            parts = urlsplit(dsn)
+        except ValueError:
+            yield place, "is no connection string: write postgresql://USER@HOST/DATABASE"
+            continue
+        if parts.scheme != "postgresql" or not (parts.username or "user" in parse_qs(parts.query)):
+            yield place, "must be postgresql://USER@HOST/DATABASE, or postgresql://USER@/DATABASE?host=/SOCKET/FOLDER"
+        if parts.password is not None or {"password", "passfile", "sslpassword"} & set(parse_qs(parts.query)):
+            yield place, "holds a password; name a credential in [database.passwords] instead"
+    if len({database.dsn_api, database.dsn_signer, database.dsn_owner}) < 3:
+        yield (
+            "database",
+            "each role connects as a database user of its own, so the three connection strings must differ",
+        )
+
+
+def _listeners(listeners: tuple[Listener, ...], *, production: bool) -> Iterator[Problem]:
+    if not listeners:
+        yield "listeners", "must not be empty: nobody could reach the service"
+    seen: set[str] = set()
+    for number, listener in enumerate(listeners):
+        place = f"listeners[{number}]"
+        yield from _listener(listener, place, production=production)
+        if listener.address in seen and not listener.address.endswith(":0"):
+            yield f"{place}.address", f"{listener.address} stands there twice"
+        seen.add(listener.address)
+
+
+def _listener(listener: Listener, place: str, *, production: bool) -> Iterator[Problem]:
+    if not _is_address(listener):
+        yield f"{place}.address", "must be HOST:PORT, or [IPv6]:PORT"
+    if not listener.audiences:
+        yield f"{place}.audiences", "must list some of read, submit, request, operate; an empty list allows nobody"
+    if len(set(listener.audiences)) != len(listener.audiences):
+        yield f"{place}.audiences", "lists a name twice"
+    if (listener.certificate is None) != (listener.key is None):
+        yield f"{place}.key", "certificate and key (a credential's name) go together"
+    if listener.client_ca is not None and listener.certificate is None:
+        yield f"{place}.client_ca", "needs certificate and key: clients show theirs over TLS only"
+    if "request" in listener.audiences and listener.client_ca is None:
+        yield (
+            f"{place}.client_ca",
+            "audience 'request' knows its clients by mutual TLS, so name the CA that issues them",
+        )
+    if production and listener.certificate is None and not listener.loopback:
+        yield f"{place}.certificate", "production serves plain HTTP on loopback addresses only"
+
+
+def _is_address(listener: Listener) -> bool:
+    try:
+        return bool(listener.host) and 0 <= listener.port < 65536
+    except ValueError:
+        return False
+
+
+def _hsm(file: DeploymentFile) -> Iterator[Problem]:
+    hsm: Hsm = file.hsm
+    embedded = file.embedded is not None and file.embedded.enabled
+    if hsm.production and embedded:
+        yield "embedded.enabled", "hsm.production is true, and embedded parts are for a first look only"
+    if not hsm.nodes and not embedded:
+        yield "hsm.nodes", "must not be empty: nothing could sign"
+    if repeated := _repeated(node.url for node in hsm.nodes):
+        yield "hsm.nodes", f"{repeated} stands there twice"
+    if hsm.admin_passphrase == hsm.unlock_passphrase:
+        yield "hsm.unlock_passphrase", "must be another credential than admin_passphrase"
+    if file.signer.lease_seconds <= hsm.deadline_seconds:
+        yield "signer.lease_seconds", "must be more than hsm.deadline_seconds, or a slow device loses every lease"
+
+
+def _signing_keys(keys: dict[str, SigningKeySection], policy: Policy) -> Iterator[Problem]:
+    for tier in policy.tiers:
+        if tier.signing_key not in keys:
+            yield f"signing_keys.{tier.signing_key}", f"is missing, and tier {tier.name} of the policy signs with it"
+    for field, values in _must_differ(keys).items():
+        owners: dict[object, str] = {}
+        for name, value in values:
+            if value in owners:
+                yield (
+                    f"signing_keys.{name}.{field}",
+                    f"is that of signing_keys.{owners[value]}; two names for one key would let it serve two kinds",
+                )
+            owners[value] = name
+    for name, key in keys.items():
+        if (key.algorithm is Algorithm.RSA) != (key.rsa_bits is not None):
+            yield f"signing_keys.{name}.rsa_bits", "stands exactly where the algorithm is rsa"
+
+
+def _must_differ(keys: dict[str, SigningKeySection]) -> dict[str, list[tuple[str, object]]]:
+    """One user, one passphrase and one certificate per release key: what opens one key opens no other."""
+    return {
+        "key_id": [(name, (key.namespace, key.key_id)) for name, key in keys.items()],
+        "user": [(name, key.device_user) for name, key in keys.items()],
+        "passphrase": [(name, key.passphrase) for name, key in keys.items()],
+        "certificate_fingerprint": [
+            (name, key.certificate_fingerprint) for name, key in keys.items() if key.certificate_fingerprint
+        ],
+    }
+
+
+def _repeated(values: Iterable[str]) -> str | None:
+    seen: set[str] = set()
+    for value in values:
+        if value in seen:
+            return value
+        seen.add(value)
+    return None

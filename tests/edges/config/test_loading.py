@@ -1,0 +1,267 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from attestor.cli.examples import DEPLOYMENT_EXAMPLE, POLICY_EXAMPLE, render
+from attestor.config import Role, load_config
+from attestor.content.https import HttpsRoot
+from attestor.content.roots import DirectoryRoot
+from attestor.core.errors import Missing, Rejected
+
+OPS = Path(__file__).resolve().parents[3] / "ops"
+NO_CA = 'audiences = ["request", "read"]\ncertificate = "server.pem"\nkey = "server.key"\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "values"),
+    [
+        ("policy.example.toml", "policy.toml", POLICY_EXAMPLE),
+        ("attestor.example.toml", "attestor.toml", DEPLOYMENT_EXAMPLE),
+    ],
+)
+def test_the_example_in_ops_is_the_text_that_init_fills_in(name, template, values):
+    assert (OPS / name).read_text() == render(template, values)
+
+
+def test_the_examples_in_ops_load_without_a_warning_about_them(tmp_path):
+    for name, target in (("policy.example.toml", "policy.toml"), ("attestor.example.toml", "attestor.toml")):
+        (tmp_path / target).write_bytes((OPS / name).read_bytes())
+
+    config = load_config(tmp_path / "attestor.toml")
+
+    assert config.warnings == ()
+    assert {tier.name for tier in config.policy.tiers} == {"packages", "databases", "isos", "vm-images"}
+    assert config.hsm.production
+
+
+def test_relative_paths_count_from_the_files_folder(deployment, monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))
+    config = load_config(deployment)
+    assert config.content.spool == deployment.parent / "spool"
+    assert config.policy_path == deployment.parent / "policy.toml"
+    assert config.listeners[0].certificate == deployment.parent / "server.pem"
+    assert config.pull_roots == {"release": DirectoryRoot(deployment.parent / "release")}
+
+
+def test_a_pull_root_may_be_an_https_address(spoiled):
+    config = load_config(spoiled('release = "release"', 'release = "https://pool.example.org/x86_64/"'))
+    assert config.pull_roots == {"release": HttpsRoot("https://pool.example.org/x86_64/", 600)}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place", "sentence"),
+    [
+        pytest.param("poll_seconds = 1", "poll_secnds = 1", "signer", "unknown field", id="an unknown key"),
+        pytest.param("[logging]", "[loging]", "", "unknown field", id="an unknown section"),
+        pytest.param("tries = 5\n", "", "signer", "tries", id="a security number is missing"),
+        pytest.param("slots = 8", "slots = 0", "hsm.slots", ">= 1", id="no slot at the HSM"),
+        pytest.param("slots = 8", 'slots = "8"', "hsm.slots", "Expected", id="a number that is text"),
+        pytest.param('"server.key"', '"../server.key"', "listeners[0].key", "regex", id="a credential that is a path"),
+        pytest.param('"https://nethsm', '"http://nethsm', "hsm.nodes[0].url", "regex", id="an HSM without TLS"),
+        pytest.param("1c" * 32, "1c" * 31, "hsm.nodes[0].fingerprint", "regex", id="a fingerprint too short"),
+        pytest.param("attestor_api@", "attestor_api:pw@", "database.dsn_api", "password", id="a password in the file"),
+        pytest.param(
+            "attestor?sslmode=verify-full", "attestor?password=pw", "database.dsn_api", "password", id="one in the query"
+        ),
+        pytest.param("postgresql://attestor_api@", "mysql://x@", "database.dsn_api", "postgresql", id="not PostgreSQL"),
+        pytest.param("attestor_signer@", "attestor_api@", "database", "its own", id="two roles, one database user"),
+        pytest.param('["operate", "read"]', "[]", "listeners[2].audiences", "nobody", id="a listener for nobody"),
+        pytest.param('["operate", "read"]', '["operat"]', "listeners[2].audiences[0]", "Invalid enum", id="an unknown audience"),
+        pytest.param('["operate", "read"]', '["read", "read"]', "listeners[2].audiences", "twice", id="one audience twice"),
+        pytest.param(NO_CA + 'client_ca = "ca.pem"', NO_CA, "listeners[1].client_ca", "mutual TLS", id="request without client CA"),
+        pytest.param('"[::]:8444"', '"[::]:8443"', "listeners[1].address", "twice", id="one address twice"),
+        pytest.param('"[::]:8444"', '"8444"', "listeners[1].address", "HOST:PORT", id="an address without host"),
+        pytest.param('"[::]:8444"', '"[::]:84444"', "listeners[1].address", "HOST:PORT", id="a port out of range"),
+        pytest.param('"127.0.0.1:8080"', '"0.0.0.0:8080"', "listeners[2].certificate", "loopback", id="plain HTTP for all"),
+        pytest.param('\nkey = "server.key"', "", "listeners[0].key", "together", id="a certificate without key"),
+        pytest.param("lease_seconds = 60", "lease_seconds = 10", "signer.lease_seconds", "deadline", id="a lease too short"),
+        pytest.param("[[hsm.nodes]]", "[[hsm.node]]", "hsm", "unknown field", id="no nodes, misspelt"),
+        pytest.param("274877906944", "1024", "content.max_total_bytes", "max_bytes", id="a spool smaller than a file"),
+        pytest.param('"scratch"', '"spool"', "content.scratch", "another", id="spool and scratch are one"),
+        pytest.param("[signing_keys.isos]", "[signing_keys.iso]", "signing_keys.isos", "missing", id="a tier's key is missing"),
+        pytest.param('key_id = "isos"', 'key_id = "packages"', "signing_keys.isos.key_id", "two kinds", id="one key, two kinds"),
+        pytest.param('user = "isos"', 'user = "packages"', "signing_keys.isos.user", "two kinds", id="one HSM user, two keys"),
+        pytest.param(
+            '"hsm-isos-passphrase"', '"hsm-packages-passphrase"', "signing_keys.isos.passphrase", "two", id="one passphrase, two keys"
+        ),
+        pytest.param("rsa_bits = 4096\n", "", "signing_keys.isos.rsa_bits", "rsa", id="RSA without bits"),
+        pytest.param("rsa_bits = 4096", "rsa_bits = 1024", "signing_keys[...].rsa_bits", ">= 2048", id="a weak RSA key"),
+        pytest.param('"hsm-unlock-passphrase"', '"hsm-admin-passphrase"', "hsm.unlock_passphrase", "another", id="one passphrase to unlock and rule"),
+        pytest.param('release = "release"', 'release = "http://pool/"', "content.roots.release", "https://", id="a root without TLS"),
+        pytest.param("[logging]", '[embedded]\nenabled = true\nfolder = "e"\n[logging]', "embedded.enabled", "first look", id="embedded in production"),
+        pytest.param("[logging]", "[logging", "the file", "", id="not TOML"),
+    ],
+)  # fmt: skip
+def test_a_deployment_that_does_not_fit_is_refused_with_file_place_and_sentence(spoiled, old, new, place, sentence):
+    path = spoiled(old, new)
+    with pytest.raises(Rejected) as refused:
+        load_config(path)
+    assert refused.value.code == "config-invalid"
+    assert refused.value.sentence.startswith(f"{path}: ")
+    assert place in refused.value.sentence
+    assert sentence in refused.value.sentence
+
+
+def test_no_node_is_refused_unless_the_emulator_is_embedded(spoiled):
+    text = spoiled("production = true", "production = false").read_text()
+    start, end = text.index("[[hsm.nodes]]"), text.index("# Each release key")
+    path = spoiled(text[start:end], "nodes = []\n")
+    with pytest.raises(Rejected, match=r"hsm\.nodes"):
+        load_config(path)
+    spoiled("[logging]", '[embedded]\nenabled = true\nfolder = "e"\n[logging]')
+    assert load_config(path).embedded.folder == path.parent / "e"
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(Missing) as refused:
+        load_config(tmp_path / "attestor.toml")
+    assert refused.value.code == "config-missing"
+
+
+def test_a_missing_policy_says_so(deployment):
+    (deployment.parent / "policy.toml").unlink()
+    with pytest.raises(Missing) as refused:
+        load_config(deployment)
+    assert refused.value.code == "policy-missing"
+
+
+def test_a_file_that_is_not_utf_8_is_refused(deployment):
+    deployment.write_bytes(b"policy = '\xff'")
+    with pytest.raises(Rejected, match="UTF-8"):
+        load_config(deployment)
+
+
+def test_a_file_over_the_limit_is_refused_before_it_is_decoded(deployment):
+    deployment.write_bytes(b"#" * (1 << 20) + b"\n")
+    with pytest.raises(Rejected, match="is over"):
+        load_config(deployment)
+
+
+def test_a_signing_key_that_no_tier_uses_and_an_audience_that_nobody_serves_are_warned_about(spoiled):
+    spoiled(
+        "[signer]",
+        '[signing_keys.spare]\nkey_id = "s"\nuser = "s"\npassphrase = "s"\nalgorithm = "p521"\nuser_id = "S"\n[signer]',
+    )
+    path = spoiled('["read", "submit"]', '["read"]')
+    assert load_config(path).warnings == (
+        "signing_keys.spare is used by no tier of the policy",
+        "no listener serves 'submit'",
+    )
+
+
+def test_the_api_gets_its_own_credentials_only(deployment):
+    for name in ("hsm-packages-passphrase", "database-signer-password", "hsm-admin-passphrase"):
+        (deployment.parent / "credentials" / name).unlink()
+
+    view = load_config(deployment).for_role("api")
+
+    assert view.dsn.reveal().endswith("sslmode=verify-full&password=api%2Fsecret%261")
+    assert [served.key for served in view.listeners] == [deployment.parent / "credentials/server.key"] * 2 + [None]
+    assert (view.passphrases, view.admin_passphrase) == ({}, None)
+
+
+def test_the_signer_gets_its_own_credentials_only(deployment):
+    for name in ("server.key", "database-api-password", "hsm-admin-passphrase", "hsm-unlock-passphrase"):
+        (deployment.parent / "credentials" / name).unlink()
+
+    view = load_config(deployment).for_role(Role.SIGNER)
+
+    assert {name: secret.reveal() for name, secret in view.passphrases.items()} == {
+        "packages": "packages-secret",
+        "databases": "databases-secret",
+        "isos": "isos-secret",
+        "vm-images": "vm-images-secret",
+    }
+    assert (view.listeners, view.admin_passphrase) == ((), None)
+
+
+def test_the_provisioner_gets_no_database(deployment):
+    view = load_config(deployment).for_role("provisioner")
+    assert (view.admin_passphrase.reveal(), view.unlock_passphrase.reveal()) == ("admin-secret", "unlock-secret")
+    assert view.dsn is None
+
+
+def test_no_secret_shows_in_what_a_config_or_role_prints(deployment):
+    config = load_config(deployment)
+    shown = repr(config) + "".join(repr(config.for_role(role)) for role in Role)
+    assert "secret" in shown
+    assert "packages-secret" not in shown
+    assert "api%2Fsecret" not in shown
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o700 | 0o070])
+def test_a_credential_that_others_may_read_stops_the_start_with_path_and_mode(deployment, mode):
+    path = deployment.parent / "credentials/hsm-isos-passphrase"
+    path.chmod(mode)
+    with pytest.raises(Rejected) as refused:
+        load_config(deployment).for_role("signer")
+    assert refused.value.code == "credential-open"
+    assert f"{path} has mode {mode:04o}" in refused.value.sentence
+
+
+def test_a_credential_that_is_a_link_is_refused(deployment):
+    path = deployment.parent / "credentials/hsm-isos-passphrase"
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+    with pytest.raises(Rejected) as refused:
+        load_config(deployment).for_role("signer")
+    assert refused.value.code == "credential-open"
+
+
+def test_a_missing_credential_says_where_it_was_looked_for(deployment):
+    (deployment.parent / "credentials/hsm-isos-passphrase").unlink()
+    with pytest.raises(Missing) as refused:
+        load_config(deployment).for_role("signer")
+    assert refused.value.code == "credential-missing"
+    assert str(deployment.parent / "credentials") in refused.value.sentence
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"x" * (64 << 10) + b"y"])
+def test_a_credential_without_usable_text_is_refused(deployment, content):
+    (deployment.parent / "credentials/hsm-isos-passphrase").write_bytes(content)
+    with pytest.raises(Rejected) as refused:
+        load_config(deployment).for_role("signer")
+    assert refused.value.code == "credential-unreadable"
+
+
+def test_what_systemd_hands_over_wins_over_the_folder(deployment, tmp_path_factory, monkeypatch):
+    handed = tmp_path_factory.mktemp("handed")
+    (handed / "hsm-isos-passphrase").write_text("from systemd")
+    (handed / "hsm-isos-passphrase").chmod(0o400)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(handed))
+    assert load_config(deployment).for_role("signer").passphrases["isos"].reveal() == "from systemd"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make the root-owned file that systemd hands over")
+@pytest.mark.parametrize(("mode", "taken"), [(0o440, True), (0o444, False), (0o460, False)])
+def test_the_mask_of_systemds_acl_is_no_open_file(deployment, tmp_path_factory, monkeypatch, mode, taken):
+    handed = tmp_path_factory.mktemp("handed")
+    (handed / "hsm-isos-passphrase").write_text("from systemd")
+    (handed / "hsm-isos-passphrase").chmod(mode)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(handed))
+    config = load_config(deployment)
+    if taken:
+        assert config.for_role("signer").passphrases["isos"].reveal() == "from systemd"
+    else:
+        with pytest.raises(Rejected, match="credential"):
+            config.for_role("signer")
+
+
+@pytest.mark.parametrize(
+    ("role", "missing", "place"),
+    [
+        ("api", "server.pem", "listeners[0].certificate"),
+        ("api", "ca.pem", "listeners[1].client_ca"),
+        ("signer", "release", "content.roots.release"),
+        ("signer", "scratch", "content.scratch"),
+    ],
+)
+def test_a_file_or_folder_that_the_role_needs_must_be_there(deployment, role, missing, place):
+    path = deployment.parent / missing
+    path.rmdir() if path.is_dir() else path.unlink()
+    config = load_config(deployment)
+    with pytest.raises(Rejected) as refused:
+        config.for_role(role)
+    assert refused.value.code == "config-invalid"
+    assert place in refused.value.sentence
