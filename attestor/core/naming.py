@@ -9,8 +9,8 @@ import hashlib
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
-from urllib.parse import quote, unquote_to_bytes
+from typing import Final, NamedTuple
+from urllib.parse import quote
 
 from attestor.core.errors import Rejected
 
@@ -27,7 +27,7 @@ class Kind(StrEnum):
     VM = "vm"
 
 
-_KINDS: Final = frozenset(str(kind) for kind in Kind)
+_KINDS: Final = {str(kind): kind for kind in Kind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,16 @@ class Release:
     """Lower-case hex SHA-256 of kind LF purl LF file name."""
 
 
+class _Parts(NamedTuple):
+    """A purl taken apart, decoded."""
+
+    type: str
+    namespace: str
+    name: str
+    version: str
+    arch: str
+
+
 @dataclass(frozen=True, slots=True)
 class _Grammar:
     """How one purl type spells its parts."""
@@ -54,12 +64,15 @@ class _Grammar:
     version: re.Pattern[str]
 
 
-_ARCH = re.compile(r"[a-z0-9][a-z0-9_]{0,31}", re.ASCII)
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
+_NAMESPACE = r"[a-z0-9][a-z0-9._-]{0,63}"
+_ARCH = r"[a-z0-9][a-z0-9_]{0,31}"
 _PURL = re.compile(
-    r"pkg:(?P<type>[a-z]+)/(?P<namespace>[^/@?#]+)/(?P<name>[^/@?#]+)@(?P<version>[^/@?#]+)\?arch=(?P<arch>[^&#?/@]+)",
+    rf"pkg:([a-z]+)/({_NAMESPACE})/([A-Za-z0-9._~%-]+)@([A-Za-z0-9._~:%-]+)\?arch=({_ARCH})",
     re.ASCII,
 )
+_NAMESPACE_AND_ARCH = re.compile(rf"{_NAMESPACE}/{_ARCH}", re.ASCII)
+# No slash, space, quote or backslash, no leading dot or dash.
+_SAFE_FILE_NAME = re.compile(rf"(?![.-])[!#-.0-\[\]-~]{{1,{MAX_FILE_NAME_BYTES}}}", re.ASCII)
 _ALPM_VERSION = r"(?:[1-9][0-9]{0,8}:)?[A-Za-z0-9._+~^]+-[0-9]+(?:\.[0-9]+)?"
 _GRAMMARS: Final = {
     "alpm": _Grammar(re.compile(r"[a-z0-9_+@][a-z0-9@._+-]*", re.ASCII), re.compile(_ALPM_VERSION, re.ASCII)),
@@ -71,12 +84,13 @@ _GRAMMARS: Final = {
         re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*", re.ASCII), re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", re.ASCII)
     ),
 }
-_TYPES: Final = {
+TYPES: Final = {
     Kind.PACKAGE: frozenset({"alpm", "deb"}),
     Kind.DATABASE: frozenset({"generic"}),
     Kind.ISO: frozenset({"generic"}),
     Kind.VM: frozenset({"generic"}),
 }
+"""The purl types that a release of each kind may have."""
 _ALPM_FILE = re.compile(
     rf"(?P<name>[a-z0-9_+@][a-z0-9@._+-]*)-(?P<version>{_ALPM_VERSION})-(?P<arch>[a-z0-9_]+)"
     r"\.pkg\.tar(?:\.(?:gz|bz2|xz|zst|lrz|lzo|Z|lz4|lz))?",
@@ -105,17 +119,17 @@ def parse_release(kind: str, purl: str, file_name: str) -> Release:
     Raises ``Rejected``: ``kind-unknown``, ``purl-not-canonical`` (with the canonical form where there is one),
     ``file-name-invalid``, ``names-disagree``.
     """
-    if kind not in _KINDS:
+    known = _KINDS.get(kind)
+    if known is None:
         raise Rejected("kind-unknown", f"The kind {kind[:32]!r} is unknown; use one of {', '.join(Kind)}.")
-    parts = _parse_purl(Kind(kind), purl)
+    parts = _parse_purl(known, purl)
     _refuse_unsafe_name(file_name)
-    stated = (parts["name"], parts["version"], parts["arch"])
-    if not _file_name_agrees(Kind(kind), parts["type"], file_name, stated):
+    if not _file_name_agrees(known, parts, file_name):
         raise Rejected(
             "names-disagree",
             f"The file name {file_name!r} does not say the name, version and architecture of {purl}; send the artifact's own file name.",
         )
-    return _release(Kind(kind), purl, file_name, parts)
+    return _release(known, purl, file_name, parts)
 
 
 def release_named(kind: Kind, purl_type: str, namespace: str, file_name: str) -> Release | None:
@@ -124,56 +138,66 @@ def release_named(kind: Kind, purl_type: str, namespace: str, file_name: str) ->
     ``None`` when the name is not of that kind and type. A database's sequence number and a Debian epoch do not stand in the
     file name: the former can only be attested with a purl, the latter is the release without epoch.
     """
-    if purl_type not in _TYPES[kind] or kind is Kind.DATABASE or not _is_safe_name(file_name):
+    if purl_type not in TYPES[kind] or kind is Kind.DATABASE or not _SAFE_FILE_NAME.fullmatch(file_name):
         return None
     read = _read_image(kind, file_name) if purl_type == "generic" else _read_package(purl_type, file_name)
     if read is None:
         return None
-    name, version, arch = read
-    parts = {"type": purl_type, "namespace": namespace, "name": name, "version": version, "arch": arch}
-    if not _parts_are_wellformed(parts):
+    parts = _Parts(purl_type, namespace, *read)
+    purl = _canonical_purl(parts)
+    if len(purl) > MAX_PURL_BYTES or not _parts_are_wellformed(parts):
         return None
-    return _release(kind, canonical_purl(parts), file_name, parts)
+    return _release(kind, purl, file_name, parts)
 
 
-def canonical_purl(parts: dict[str, str]) -> str:
+def _canonical_purl(parts: _Parts) -> str:
     """Spell a purl canonically: everything but unreserved characters and the colon percent-encoded with upper-case hex."""
-    name, version = quote(parts["name"], safe="~"), quote(parts["version"], safe="~:")
-    return f"pkg:{parts['type']}/{parts['namespace']}/{name}@{version}?arch={parts['arch']}"
+    name, version = quote(parts.name, safe="~"), quote(parts.version, safe="~:")
+    return f"pkg:{parts.type}/{parts.namespace}/{name}@{version}?arch={parts.arch}"
 
 
-def _release(kind: Kind, purl: str, file_name: str, parts: dict[str, str]) -> Release:
-    public_id = hashlib.sha256(f"{kind}\n{purl}\n{file_name}".encode()).hexdigest()
-    return Release(kind=kind, purl=purl, file_name=file_name, id=public_id, **parts)
+def _decoded(text: str) -> str:
+    """Undo the canonical spelling. What it may encode is three characters; any other escape keeps its ``%``, which no grammar takes."""
+    return text.replace("%2B", "+").replace("%40", "@").replace("%5E", "^") if "%" in text else text
 
 
-def _parse_purl(kind: Kind, purl: str) -> dict[str, str]:
+def could_be_scope(kind: Kind, purl_type: str, namespace: str, arch: str | None) -> bool:
+    """Whether any release at all has this purl type, namespace and, where given, architecture."""
+    return (
+        purl_type in TYPES[kind]
+        and _NAMESPACE_AND_ARCH.fullmatch(f"{namespace}/{'any' if arch is None else arch}") is not None
+    )
+
+
+def _release(kind: Kind, purl: str, file_name: str, parts: _Parts) -> Release:
+    public_id = hashlib.sha256(f"{kind}\n{purl}\n{file_name}".encode("ascii")).hexdigest()
+    return Release(kind, purl, file_name, *parts, public_id)
+
+
+def _parse_purl(kind: Kind, purl: str) -> _Parts:
     found = _PURL.fullmatch(purl) if len(purl) <= MAX_PURL_BYTES else None
     if found is None:
         raise _not_canonical(purl)
-    parts = found.groupdict()
-    try:
-        parts["name"], parts["version"] = (unquote_to_bytes(parts[k]).decode("ascii") for k in ("name", "version"))
-    except UnicodeDecodeError:
-        raise _not_canonical(purl) from None
-    if parts["type"] not in _TYPES[kind]:
-        expected = " or ".join(sorted(_TYPES[kind]))
+    purl_type, namespace, name, version, arch = found.groups()
+    if purl_type not in TYPES[kind]:
+        expected = " or ".join(sorted(TYPES[kind]))
         raise Rejected(
-            "purl-not-canonical", f"A release of kind {kind} has a purl of type {expected}, not {parts['type']!r}."
+            "purl-not-canonical", f"A release of kind {kind} has a purl of type {expected}, not {purl_type!r}."
         )
-    if not _parts_are_wellformed(parts) or canonical_purl(parts) != purl:
+    parts = _Parts(purl_type, namespace, _decoded(name), _decoded(version), arch)
+    if not _spelled_by_grammar(parts):
         raise _not_canonical(purl)
     return parts
 
 
-def _parts_are_wellformed(parts: dict[str, str]) -> bool:
-    grammar = _GRAMMARS[parts["type"]]
-    return bool(
-        grammar.name.fullmatch(parts["name"])
-        and grammar.version.fullmatch(parts["version"])
-        and _NAMESPACE.fullmatch(parts["namespace"])
-        and _ARCH.fullmatch(parts["arch"])
-    )
+def _spelled_by_grammar(parts: _Parts) -> bool:
+    grammar = _GRAMMARS[parts.type]
+    return grammar.name.fullmatch(parts.name) is not None and grammar.version.fullmatch(parts.version) is not None
+
+
+def _parts_are_wellformed(parts: _Parts) -> bool:
+    place = _NAMESPACE_AND_ARCH.fullmatch(f"{parts.namespace}/{parts.arch}")
+    return place is not None and _spelled_by_grammar(parts)
 
 
 def _not_canonical(purl: str) -> Rejected:
@@ -195,28 +219,12 @@ def _canonical_form_of(purl: str) -> str | None:
     except ValueError:
         return None
     qualifiers = meant.to_dict()["qualifiers"] or {}
-    parts = {
-        "type": meant.type,
-        "namespace": meant.namespace or "",
-        "name": meant.name,
-        "version": meant.version or "",
-        "arch": qualifiers.get("arch", ""),
-    }
-    return canonical_purl(parts) if parts["type"] in _GRAMMARS and _parts_are_wellformed(parts) else None
-
-
-def _is_safe_name(file_name: str) -> bool:
-    return (
-        0 < len(file_name) <= MAX_FILE_NAME_BYTES
-        and file_name.isascii()
-        and file_name.isprintable()
-        and not set(file_name) & set('/\\ "')
-        and file_name[0] not in ".-"
-    )
+    parts = _Parts(meant.type, meant.namespace or "", meant.name, meant.version or "", qualifiers.get("arch", ""))
+    return _canonical_purl(parts) if parts.type in _GRAMMARS and _parts_are_wellformed(parts) else None
 
 
 def _refuse_unsafe_name(file_name: str) -> None:
-    if not _is_safe_name(file_name):
+    if not _SAFE_FILE_NAME.fullmatch(file_name):
         raise Rejected(
             "file-name-invalid",
             f"The file name {file_name[:64]!r} is not one plain name: no slash, space, quote, control or non-ASCII character, "
@@ -224,18 +232,15 @@ def _refuse_unsafe_name(file_name: str) -> None:
         )
 
 
-def _file_name_agrees(kind: Kind, purl_type: str, file_name: str, stated: tuple[str, str, str]) -> bool:
-    match kind:
-        case Kind.PACKAGE:
-            name, version, arch = stated
-            # Debian leaves the epoch out of file names.
-            spelled = version.split(":", 1)[-1] if purl_type == "deb" else version
-            return _read_package(purl_type, file_name) == (name, spelled, arch)
-        case Kind.DATABASE:
-            found = _DATABASE_FILE.fullmatch(file_name)
-            return found is not None and found["name"] == stated[0] and _SEQUENCE.fullmatch(stated[1]) is not None
-        case Kind.ISO | Kind.VM:
-            return _read_image(kind, file_name) == stated
+def _file_name_agrees(kind: Kind, parts: _Parts, file_name: str) -> bool:
+    if kind is Kind.PACKAGE:
+        # Debian leaves the epoch out of file names.
+        spelled = parts.version.rpartition(":")[2] if parts.type == "deb" else parts.version
+        return _read_package(parts.type, file_name) == (parts.name, spelled, parts.arch)
+    if kind is Kind.DATABASE:
+        found = _DATABASE_FILE.fullmatch(file_name)
+        return found is not None and found["name"] == parts.name and _SEQUENCE.fullmatch(parts.version) is not None
+    return _read_image(kind, file_name) == (parts.name, parts.version, parts.arch)
 
 
 def _read_package(purl_type: str, file_name: str) -> tuple[str, str, str] | None:
