@@ -1,0 +1,69 @@
+"""Read the evidence of a release again from the envelopes themselves, believing nothing that a database says of them (P9)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from attestor.core.claims import Claim, claims_of
+from attestor.core.envelope import verify
+from attestor.core.errors import AttestorError
+from attestor.core.naming import Release
+from attestor.core.policy import Policy
+from attestor.core.statement import WithdrawalStatement, parse_attestation, read_statement
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What verified envelopes say of one release."""
+
+    claims: tuple[Claim, ...]
+    withdrawn: frozenset[tuple[str, bytes]]
+    """(operator, payload digest)."""
+
+
+def read_evidence(
+    release: Release,
+    envelopes: Iterable[tuple[str, bytes, datetime]],
+    withdrawals: Iterable[bytes],
+    policy: Policy,
+) -> Reading:
+    """Verify and decode every envelope anew; what does not verify, or speaks of another release, says nothing."""
+    claims: dict[tuple[str, bytes], Claim] = {}
+    for _, envelope, received_at in envelopes:
+        for claim in _claims(envelope, received_at, policy):
+            if claim.release == release:
+                claims.setdefault((claim.operator, claim.payload_digest), claim)
+    withdrawn = frozenset(pair for envelope in withdrawals for pair in _withdrawn(envelope, release, policy))
+    return Reading(tuple(claims.values()), withdrawn)
+
+
+def _claims(envelope: bytes, received_at: datetime, policy: Policy) -> tuple[Claim, ...]:
+    try:
+        verified = verify(parse_attestation(envelope), policy.key_ring)
+        statement = read_statement(verified)
+        if isinstance(statement, WithdrawalStatement):
+            return ()
+        return claims_of(
+            statement,
+            signers=verified.keys,
+            payload_digest=verified.payload_digest,
+            policy=policy,
+            received_at=received_at,
+        )
+    except AttestorError:
+        return ()
+
+
+def _withdrawn(envelope: bytes, release: Release, policy: Policy) -> list[tuple[str, bytes]]:
+    """Any key of the operator that ever counted will do: a withdrawal takes a vote away and is final."""
+    try:
+        verified = verify(parse_attestation(envelope), policy.key_ring)
+        statement = read_statement(verified)
+    except AttestorError:
+        return []
+    if not isinstance(statement, WithdrawalStatement) or (statement.origin, statement.release_id) != (
+        policy.origin,
+        release.id,
+    ):
+        return []
+    return [(policy.keys[key].operator, statement.payload_digest) for key in verified.keys]

@@ -1,0 +1,32 @@
+"""A signing request as a value, and where its bytes come from."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from attestor.core.lifecycle import State
+from attestor.core.naming import Release
+from attestor.core.wire import HashState, Pull, Upload
+
+Content = Upload | Pull | HashState
+
+
+@dataclass(frozen=True, slots=True)
+class SigningRequest:
+    """Who asked for the signature of which bytes of a release, and where that stands."""
+
+    id: UUID
+    release: Release
+    requester: str
+    tier: str
+    size: int
+    sha256: bytes
+    sha512: bytes
+    content: Content
+    content_present: bool
+    state: State
+    reason: str
+    sentence: str
+    tries: int
+    created_at: datetime
+    updated_at: datetime

@@ -1,0 +1,110 @@
+"""Decisions and requests as they are shown: a stable code for programs and a sentence for people (P10)."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Literal
+
+from attestor.core.claims import Claim
+from attestor.core.naming import Release
+from attestor.core.policy import Policy, Tier
+from attestor.core.quorum import Decision, Disputed, Pending, Reached, Uncounted
+from attestor.core.requests import SigningRequest
+from attestor.core.wire import Artifact, DecisionView, ReleaseLine, ReleaseName, SigningRequestView, VoteView
+
+FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def decision_view(decision: Decision, tier: Tier, policy: Policy) -> DecisionView:
+    """Show a decision; a reached one shows only what n operators state."""
+    tally = decision.tally
+    shown = decision.agreed if isinstance(decision, Reached) else tally.candidate
+    state, reason, sentence = _said(decision)
+    return DecisionView(
+        state=state,
+        reason=reason,
+        sentence=sentence,
+        tier=tier.name,
+        threshold=tally.threshold,
+        missing=tally.missing,
+        sha256=shown.sha256.hex() if shown else None,
+        sha512=shown.sha512.hex() if shown and shown.sha512 else None,
+        size=shown.size if shown else None,
+        agreeing=tuple(sorted(tally.agreeing)),
+        dissenting=tuple(sorted(tally.dissenting)),
+        equivocating=tuple(sorted(tally.equivocating)),
+        failed=tuple(sorted(tally.failed)),
+        missing_required=tuple(sorted(tally.missing_required)),
+        policy_serial=policy.serial,
+        policy_digest=policy.digest,
+    )
+
+
+def _said(decision: Decision) -> tuple[Literal["pending", "reached", "disputed"], str, str]:
+    tally = decision.tally
+    agree = f"{len(tally.agreeing)} of {tally.threshold} needed operators agree"
+    match decision:
+        case Reached():
+            return "reached", "reached", f"{agree} on these bytes: {', '.join(sorted(tally.agreeing))}."
+        case Disputed():
+            against = sorted(tally.dissenting | tally.equivocating)
+            return (
+                "disputed",
+                "disputed",
+                f"{agree}, but {', '.join(against)} dissent, which is more than the tier allows.",
+            )
+        case Pending() if tally.missing_required and len(tally.agreeing) >= tally.threshold:
+            required = ", ".join(sorted(tally.missing_required))
+            return "pending", "required-operator-missing", f"{agree}, but the tier requires {required} among them."
+        case Pending():
+            return "pending", "not-reached", f"{agree}; {tally.missing} more must attest the same bytes."
+
+
+def holds_until(policy: Policy, claims: Iterable[Claim], now: datetime) -> datetime:
+    """Say when the passing of time alone could next change an evaluation: a key begins or ends to count."""
+    held = (policy.keys_by_fingerprint.get(fingerprint) for claim in claims for fingerprint in claim.keys)
+    moments = (moment for key in held if key is not None for moment in (key.valid_from, key.valid_until))
+    return min((moment for moment in moments if moment > now), default=FOREVER)
+
+
+def release_line(release: Release, decision: DecisionView) -> ReleaseLine:
+    return ReleaseLine(
+        id=release.id, kind=release.kind, purl=release.purl, file_name=release.file_name, decision=decision
+    )
+
+
+def vote_view(claim: Claim, uncounted: frozenset[Uncounted]) -> VoteView:
+    reasons = {(said.operator, said.payload_digest): said.reason for said in uncounted}
+    reason = reasons.get((claim.operator, claim.payload_digest))
+    return VoteView(
+        operator=claim.operator,
+        payload_digest=claim.payload_digest.hex(),
+        form=claim.form,
+        outcome=claim.outcome,
+        sha256=claim.sha256.hex() if claim.sha256 else None,
+        sha512=claim.sha512.hex() if claim.sha512 else None,
+        size=claim.size,
+        keys=tuple(sorted(claim.keys)),
+        received_at=claim.received_at,
+        counted=reason is None and claim.sha256 is not None,
+        reason=reason,
+    )
+
+
+def request_view(request: SigningRequest) -> SigningRequestView:
+    release = request.release
+    return SigningRequestView(
+        id=str(request.id),
+        state=request.state.value,
+        reason=request.reason,
+        sentence=request.sentence,
+        release=ReleaseName(kind=release.kind, purl=release.purl, file_name=release.file_name),
+        release_id=release.id,
+        artifact=Artifact(size=request.size, sha256=request.sha256.hex(), sha512=request.sha512.hex()),
+        content=request.content,
+        content_present=request.content_present,
+        requester=request.requester,
+        tier=request.tier,
+        tries=request.tries,
+        created_at=request.created_at,
+        updated_at=request.updated_at,
+    )

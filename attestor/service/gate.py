@@ -1,0 +1,118 @@
+"""The gate: what an API process offers, each method one use case."""
+
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+
+from attestor.core.errors import AttestorError, Malformed, Missing
+from attestor.core.policy import Policy
+from attestor.core.wire import (
+    Explanation,
+    Receipt,
+    ReleasePage,
+    ReleaseView,
+    SigningRequestAsk,
+    SigningRequestPage,
+    SigningRequestView,
+)
+from attestor.service import read
+from attestor.service.admit import Admission
+from attestor.service.ask import Client, Desk
+from attestor.service.ports import Ledger, ReleaseFilter, Spool, Watch
+
+__all__ = ["Client", "Gate"]
+
+
+class Gate:
+    """One object per API process."""
+
+    def __init__(
+        self, *, ledger: Ledger, policy: Policy, spool: Spool, watch: Watch, now: Callable[[], datetime]
+    ) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._now = now
+        self._admission = Admission(ledger, policy, now)
+        self._desk = Desk(ledger, policy, spool, watch)
+
+    async def admit(self, raw: bytes) -> Receipt:
+        return await self._admission.admit(raw)
+
+    def admit_batch(self, lines: AsyncIterator[bytes]) -> AsyncIterator[Receipt | AttestorError]:
+        return self._admission.admit_batch(lines)
+
+    async def drain(self) -> None:
+        """Wait until all that was taken in is committed and answered."""
+        await self._admission.drain()
+
+    async def release(self, release_id: str) -> ReleaseView:
+        return await read.release(self._ledger, self._policy, self._now, _hex(release_id, "release-unknown"))
+
+    async def explain(self, release_id: str) -> Explanation:
+        return await read.explain(self._ledger, self._policy, self._now, _hex(release_id, "release-unknown"))
+
+    async def releases(  # noqa: PLR0913 - one argument per filter of the list
+        self,
+        *,
+        purl: str | None,
+        file_name: str | None,
+        digest: str | None,
+        tier: str | None,
+        state: str | None,
+        cursor: str | None,
+        limit: int,
+    ) -> ReleasePage:
+        if state not in {None, "pending", "reached", "disputed"}:
+            raise Malformed("state-unknown", "The state is pending, reached or disputed.")
+        wanted = ReleaseFilter(
+            purl=purl,
+            file_name=file_name,
+            sha256=bytes.fromhex(_hex(digest, "digest-malformed")) if digest is not None else None,
+            tier=tier,
+            state=state,
+        )
+        after = _hex(cursor, "cursor-unknown") if cursor is not None else None
+        return await read.releases(self._ledger, self._policy, self._now, wanted=wanted, cursor=after, limit=limit)
+
+    async def envelope(self, release_id: str, payload_digest: str, operator: str) -> bytes:
+        """One attestation as it came. Raises ``Missing`` ``envelope-unknown``."""
+        digest = bytes.fromhex(_hex(payload_digest, "envelope-unknown"))
+        for said_by, said, body in await self._ledger.envelopes(_hex(release_id, "release-unknown")):
+            if (said_by, said) == (operator, digest):
+                return body
+        raise Missing("envelope-unknown", "No such attestation is kept for this release.")
+
+    async def reevaluate(self, limit: int) -> int:
+        return await read.reevaluate(self._ledger, self._policy, limit)
+
+    async def ask(self, client: Client, ask: SigningRequestAsk) -> tuple[SigningRequestView, bool]:
+        return await self._desk.ask(client, ask)
+
+    async def request(self, client: Client, request_id: str) -> SigningRequestView:
+        return await self._desk.show(client, request_id)
+
+    async def wait(self, client: Client, request_id: str, seconds: float) -> SigningRequestView:
+        return await self._desk.wait(client, request_id, seconds)
+
+    async def requests(
+        self, client: Client, *, state: str | None, cursor: str | None, limit: int
+    ) -> SigningRequestPage:
+        return await self._desk.requests(client, state=state, cursor=cursor, limit=limit)
+
+    async def withdraw(self, client: Client, request_id: str) -> SigningRequestView:
+        return await self._desk.withdraw(client, request_id)
+
+    async def retry(self, client: Client, request_id: str) -> SigningRequestView:
+        return await self._desk.retry(client, request_id)
+
+    async def upload(self, client: Client, request_id: str, chunks: AsyncIterator[bytes]) -> SigningRequestView:
+        return await self._desk.upload(client, request_id, chunks)
+
+    async def signature(self, client: Client, request_id: str) -> tuple[str, bytes]:
+        return await self._desk.signature(client, request_id)
+
+
+def _hex(text: str, code: str) -> str:
+    """Take a lower-case hex SHA-256 as clients write it, or say that there is no such thing."""
+    if len(text) == 64 and set(text) <= set("0123456789abcdef"):
+        return text
+    raise Missing(code, "Write the 64 lower-case hex digits of a SHA-256.")

@@ -1,0 +1,278 @@
+"""What the use cases need of the outside, as narrow Protocols; each method's promise is its docstring."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from attestor.core.authorisation import Authorisation
+from attestor.core.claims import Claim
+from attestor.core.hashstate import Hasher
+from attestor.core.lifecycle import State
+from attestor.core.naming import Release
+from attestor.core.requests import Content, SigningRequest
+from attestor.core.wire import DecisionView
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """A stored claim, and whether its operator took it back."""
+
+    claim: Claim
+    withdrawn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One verified envelope that is to be kept, with the claims of one operator in it."""
+
+    operator: str
+    payload_digest: bytes
+    body: bytes
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """One verified withdrawal that is to be kept."""
+
+    operator: str
+    payload_digest: bytes
+    release_id: str
+    reason: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredDecision:
+    """An evaluation as it is shown, and how long it may be shown."""
+
+    release_id: str
+    view: DecisionView
+    holds_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMove:
+    """A request's next state, conditional on the state it was read in."""
+
+    request_id: UUID
+    release_id: str
+    before: State
+    after: State
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """All that one transaction writes; the store orders each set by key."""
+
+    arrivals: Sequence[Arrival] = ()
+    withdrawals: Sequence[Withdrawal] = ()
+    decisions: Sequence[StoredDecision] = ()
+    opened: Sequence[SigningRequest] = ()
+    moves: Sequence[RequestMove] = ()
+
+
+class Transaction(Protocol):
+    """One short transaction on releases. Durable when its context is left without an exception, else nothing of it stays.
+
+    Every transaction of the program takes its rows in the order releases, envelopes, claims, decisions, events, requests.
+    """
+
+    async def lock(self, releases: Sequence[Release]) -> datetime:
+        """Insert what is missing, lock all in the order of their ids, and read the database's clock."""
+
+    async def votes(self, release_ids: Sequence[str]) -> list[Vote]:
+        """All claims on these releases, as of the lock."""
+
+    async def requests(self, release_ids: Sequence[str]) -> list[SigningRequest]:
+        """All signing requests for these releases, as of the lock, oldest first."""
+
+    async def signed_digests(self, release_ids: Sequence[str]) -> dict[str, bytes]:
+        """The SHA-256 that was signed, for each release that has one."""
+
+    async def content_arrived(self, request_id: UUID) -> None:
+        """Note that the bytes of a request are complete."""
+
+    async def write(self, changes: Changes) -> None:
+        """Raises ``Conflict`` when a request is no longer in the state that a move was decided on."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseFilter:
+    """Which releases a list shows; ``None`` matches all."""
+
+    purl: str | None = None
+    file_name: str | None = None
+    sha256: bytes | None = None
+    tier: str | None = None
+    state: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseRecord:
+    """A release as stored, with its last evaluation."""
+
+    release: Release
+    decision: StoredDecision | None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEvent:
+    """One step of a release's or request's life."""
+
+    at: datetime
+    request_id: UUID | None
+    what: str
+    detail: str
+
+
+class Ledger(Protocol):
+    """What is kept of releases, claims and requests; written in transactions, read anywhere."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """Raises ``Unavailable`` when the database does not answer or a lock is not had in time; nothing was written."""
+
+    async def announce(self, release_ids: Sequence[str]) -> None:
+        """Hint to listeners that something moved; may be lost, so listeners also poll."""
+
+    async def release(self, release_id: str) -> ReleaseRecord | None: ...
+
+    async def releases(self, wanted: ReleaseFilter, after: str | None, limit: int) -> list[ReleaseRecord]:
+        """In the order of ids, those after *after*."""
+
+    async def stale(self, policy_digest: str, limit: int) -> list[ReleaseRecord]:
+        """Releases without an evaluation that holds under this policy now."""
+
+    async def votes(self, release_id: str) -> list[Vote]: ...
+
+    async def requests(self, release_id: str) -> list[SigningRequest]: ...
+
+    async def envelopes(self, release_id: str) -> list[tuple[str, bytes, bytes]]:
+        """(operator, payload digest, the envelope as it came) of every claim on the release."""
+
+    async def events(self, release_id: str) -> list[LoggedEvent]: ...
+
+    async def request(self, request_id: UUID) -> SigningRequest | None: ...
+
+    async def list_requests(
+        self, requester: str, state: str | None, after: UUID | None, limit: int
+    ) -> list[SigningRequest]:
+        """What this requester asked for, in the order of ids (random), those after *after*."""
+
+    async def signature(self, request_id: UUID) -> bytes | None:
+        """The signature of the release and digest that the request names, the same bytes at every read."""
+
+
+class Spool(Protocol):
+    """Where uploads wait for the signer; keyed by SHA-256."""
+
+    async def receive(self, chunks: AsyncIterator[bytes], *, size: int, sha256: bytes) -> object:
+        """Durable on return, and complete: digest and size were compared. Raises ``Rejected``, ``TooLarge``, ``Unavailable``."""
+
+    def has(self, sha256: bytes) -> bool: ...
+
+
+class Watch(Protocol):
+    """Wakes who waits for a release to move."""
+
+    async def moved(self, release_id: str, seconds: float) -> None:
+        """Return when something may have moved, and at the latest after *seconds*."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything on a release as it was signed; nothing in it is believed before it is verified again."""
+
+    envelopes: tuple[tuple[str, bytes, datetime], ...]
+    """(operator, envelope as it came, received at)."""
+    withdrawals: tuple[bytes, ...]
+    signed_digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A claimed request: the fence makes a late holder's writes fail."""
+
+    request: SigningRequest
+    fence: int
+    lease_until: datetime
+    clock: datetime
+    """The database's clock when it was claimed."""
+
+
+class Queue(Protocol):
+    """The signer's side of signing requests."""
+
+    async def claim(self, lease_seconds: float) -> Job | None:
+        """Take the next due request, or one whose lease is over; at most one holder's fence is ever valid."""
+
+    async def evidence(self, job: Job) -> Evidence: ...
+
+    async def fix_time(self, job: Job, moment: datetime) -> datetime:
+        """Fix the signature's creation time for good: the first one stands. Raises ``Conflict`` when the fence is old."""
+
+    async def renew(self, job: Job, lease_seconds: float) -> Job:
+        """Lengthen the lease. Raises ``Conflict`` when the fence is old."""
+
+    async def give_back(self, job: Job, after: State, reason: str, sentence: str, delay_seconds: float) -> None:
+        """To ``queued`` (after *delay_seconds*), ``waiting``, ``refused`` or ``aside``; nothing happens when the fence is old."""
+
+    async def signed(self, job: Job, authorisation: Authorisation, key_fingerprint: str, signature: bytes) -> None:
+        """Store the signature and mark the request, in one transaction: only with the fence, and only when there is none.
+
+        Raises ``Conflict`` when the fence is old, ``Rejected`` ``other-digest-signed`` when another digest was signed.
+        """
+
+    async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:
+        """(SHA-256 of the artifact, signature) where this key signed the release before."""
+
+    async def adopt(self, job: Job) -> None:
+        """Mark the request signed by the signature that is stored already. Raises ``Conflict`` when the fence is old."""
+
+    async def announce(self, job: Job) -> None:
+        """Hint to who waits that the request moved; may be lost, so they also poll."""
+
+    async def due(self, seconds: float) -> None:
+        """Return when something may be queued, and at the latest after *seconds*."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What the signer itself saw of the bytes."""
+
+    size: int
+    sha256: bytes | None
+    """``None`` for a hash state, which is of SHA-512 only."""
+    sha512: bytes
+    hasher: Hasher
+    """SHA-512 over the bytes, to be extended in a copy."""
+
+
+class ArtifactBytes(Protocol):
+    """Where the signer gets the bytes of an artifact."""
+
+    async def measure(self, release: Release, content: Content, sha256: bytes, *, inspect: bool) -> Measure:
+        """Hash the bytes once, from the first to the last; with *inspect*, look into the very bytes that were hashed.
+
+        Raises ``Missing`` when they are not there (yet), ``Rejected`` when they may not be of this kind, ``Unavailable``.
+        """
+
+
+class Signer(Protocol):
+    """One release key on an HSM, behind its OpenPGP certificate."""
+
+    fingerprint: str
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """Wait for a free place at the HSM."""
+
+    async def sign(self, authorisation: Authorisation, hasher: Hasher) -> bytes:
+        """Make the binary detached OpenPGP signature, verified against the certificate before it is returned.
+
+        Raises ``Unavailable`` (another try may succeed) or ``Rejected`` (the device refuses for good).
+        """

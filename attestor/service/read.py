@@ -1,0 +1,118 @@
+"""Read agreement: what is known of a release, shown only under the policy in force (design §5, Counting)."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from attestor.core.claims import Claim
+from attestor.core.errors import Malformed, Missing
+from attestor.core.policy import Policy
+from attestor.core.quorum import evaluate
+from attestor.core.views import decision_view, release_line, vote_view
+from attestor.core.wire import DecisionView, EventView, Explanation, ReleasePage, ReleaseView
+from attestor.service.ports import Changes, Ledger, ReleaseFilter, ReleaseRecord
+from attestor.service.record import decide, moves_after, votes_on
+
+MAX_PAGE: Final = 1000
+
+
+async def release(ledger: Ledger, policy: Policy, now: Callable[[], datetime], release_id: str) -> ReleaseView:
+    """Show one release with every vote, counted or not. Raises ``Missing`` ``release-unknown``."""
+    known = await _known(ledger, release_id)
+    votes = await ledger.votes(release_id)
+    tier = policy.tier_of(known.release)
+    claims = [vote.claim for vote in votes]
+    withdrawn = frozenset((v.claim.operator, v.claim.payload_digest) for v in votes if v.withdrawn)
+    decision = evaluate(tier, policy, claims, withdrawn, now())
+    asked = await ledger.requests(release_id)
+    return ReleaseView(
+        id=known.release.id,
+        kind=known.release.kind,
+        purl=known.release.purl,
+        file_name=known.release.file_name,
+        decision=decision_view(decision, tier, policy),
+        votes=tuple(vote_view(claim, decision.tally.uncounted) for claim in sorted(claims, key=_in_order)),
+        requests=tuple(str(request.id) for request in asked),
+    )
+
+
+async def explain(ledger: Ledger, policy: Policy, now: Callable[[], datetime], release_id: str) -> Explanation:
+    """Show the whole chain: the release, and every step of its life in order."""
+    shown = await release(ledger, policy, now, release_id)
+    return Explanation(
+        release=shown,
+        events=tuple(
+            EventView(
+                at=event.at,
+                request=str(event.request_id) if event.request_id else None,
+                what=event.what,
+                detail=event.detail,
+            )
+            for event in await ledger.events(release_id)
+        ),
+    )
+
+
+async def releases(  # noqa: PLR0913 - one argument per filter of the list
+    ledger: Ledger,
+    policy: Policy,
+    now: Callable[[], datetime],
+    *,
+    wanted: ReleaseFilter,
+    cursor: str | None,
+    limit: int,
+) -> ReleasePage:
+    """List releases in the order of their ids; what no longer holds is evaluated again before it is shown."""
+    if not 1 <= limit <= MAX_PAGE:
+        raise Malformed("limit-invalid", f"The limit is 1 to {MAX_PAGE}.")
+    page = await ledger.releases(wanted, cursor, limit + 1)
+    lines = []
+    for record in page[:limit]:
+        view = _holding(record, policy, now()) or await refresh(ledger, policy, record)
+        if wanted.state in {None, view.state} and wanted.tier in {None, view.tier}:
+            lines.append(release_line(record.release, view))
+    return ReleasePage(releases=tuple(lines), cursor=page[limit - 1].release.id if len(page) > limit else None)
+
+
+async def refresh(ledger: Ledger, policy: Policy, known: ReleaseRecord) -> DecisionView:
+    """Evaluate one release under the policy in force, store it, and move the requests that follow."""
+    release_id = known.release.id
+    async with ledger.transaction() as transaction:
+        moment = await transaction.lock([known.release])
+        votes = await votes_on(transaction, {release_id: known.release})
+        decided = decide(policy, [known.release], votes, moment)
+        moves = await moves_after(transaction, policy, decided, lost={release_id})
+        await transaction.write(Changes(decisions=[stored for stored, _ in decided.values()], moves=moves))
+    if moves:
+        await ledger.announce([release_id])
+    return decided[release_id][0].view
+
+
+async def reevaluate(ledger: Ledger, policy: Policy, limit: int) -> int:
+    """Evaluate again up to *limit* releases whose evaluation no longer holds: another policy, or a key's time came.
+
+    Returns how many there were, so that the caller knows whether to go on.
+    """
+    stale = await ledger.stale(policy.digest, limit)
+    for known in stale:
+        await refresh(ledger, policy, known)
+    return len(stale)
+
+
+async def _known(ledger: Ledger, release_id: str) -> ReleaseRecord:
+    known = await ledger.release(release_id)
+    if known is None:
+        raise Missing(
+            "release-unknown", "Nobody has attested such a release here; check the id, or list releases by purl."
+        )
+    return known
+
+
+def _holding(known: ReleaseRecord, policy: Policy, now: datetime) -> DecisionView | None:
+    """The stored evaluation while it holds: made under the policy in force, and no key's time came since."""
+    stored = known.decision
+    return stored.view if stored and stored.view.policy_digest == policy.digest and now < stored.holds_until else None
+
+
+def _in_order(claim: Claim) -> tuple[str, bytes]:
+    return claim.operator, claim.payload_digest

@@ -1,0 +1,211 @@
+"""Record submissions: one transaction keeps them, decides their releases anew, and moves the signing requests that follow."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from attestor.core.authorisation import next_state, standing
+from attestor.core.claims import Claim
+from attestor.core.errors import AttestorError, Conflict, Exhausted, Missing
+from attestor.core.lifecycle import State
+from attestor.core.naming import Release
+from attestor.core.policy import Policy
+from attestor.core.quorum import Decision, evaluate
+from attestor.core.requests import SigningRequest
+from attestor.core.views import decision_view, holds_until, release_line
+from attestor.core.wire import Receipt
+from attestor.service.ports import (
+    Arrival,
+    Changes,
+    Ledger,
+    RequestMove,
+    StoredDecision,
+    Transaction,
+    Vote,
+    Withdrawal,
+)
+
+MAX_PAYLOADS: Final = 8
+"""Payloads of one operator on one release."""
+_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One verified envelope, ready to be kept: claims of one or more operators, or a withdrawal."""
+
+    payload_digest: bytes
+    body: bytes
+    claims: tuple[Claim, ...]
+    withdrawals: tuple[Withdrawal, ...]
+    releases: tuple[Release, ...]
+
+
+async def record(ledger: Ledger, policy: Policy, submissions: Sequence[Submission]) -> list[Receipt | AttestorError]:
+    """Keep submissions in one transaction and answer each, in order; durable on return (P4).
+
+    A deadlock or a lost race does the whole anew. Raises ``Unavailable`` when the database does not answer.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            return await _record_once(ledger, policy, submissions)
+        except Conflict:
+            if not left:
+                raise
+            await asyncio.sleep(0)
+    raise AssertionError
+
+
+async def _record_once(
+    ledger: Ledger, policy: Policy, submissions: Sequence[Submission]
+) -> list[Receipt | AttestorError]:
+    releases = {release.id: release for submission in submissions for release in submission.releases}
+    async with ledger.transaction() as transaction:
+        now = await transaction.lock(list(releases.values()))
+        votes = await votes_on(transaction, releases)
+        answers, kept = _keep(submissions, votes, now)
+        decided = decide(policy, releases.values(), votes, now)
+        moves = await moves_after(transaction, policy, decided, lost={w.release_id for w in kept.withdrawals})
+        if kept.arrivals or kept.withdrawals:
+            await transaction.write(replace(kept, decisions=[stored for stored, _ in decided.values()], moves=moves))
+    if moves or any(stored.view.state != "pending" for stored, _ in decided.values()):
+        await ledger.announce(sorted(releases))
+    return [
+        answer if isinstance(answer, AttestorError) else _receipt(submission, decided, replay=answer)
+        for submission, answer in zip(submissions, answers, strict=True)
+    ]
+
+
+async def votes_on(transaction: Transaction, releases: Mapping[str, Release]) -> dict[str, list[Vote]]:
+    """Read the votes on locked releases, by release id."""
+    votes: dict[str, list[Vote]] = {release_id: [] for release_id in releases}
+    for vote in await transaction.votes(list(releases)):
+        votes[vote.claim.release.id].append(vote)
+    return votes
+
+
+Decided = dict[str, tuple[StoredDecision, Decision]]
+
+
+def decide(policy: Policy, releases: Iterable[Release], votes: Mapping[str, list[Vote]], now: datetime) -> Decided:
+    """Evaluate each release that a tier governs."""
+    decided: Decided = {}
+    for release in releases:
+        tier = policy.tier_of(release)
+        claims = [vote.claim for vote in votes[release.id]]
+        withdrawn = frozenset((v.claim.operator, v.claim.payload_digest) for v in votes[release.id] if v.withdrawn)
+        decision = evaluate(tier, policy, claims, withdrawn, now)
+        view = decision_view(decision, tier, policy)
+        decided[release.id] = StoredDecision(release.id, view, holds_until(policy, claims, now)), decision
+    return decided
+
+
+def moves_for(
+    policy: Policy, requests: Iterable[SigningRequest], decided: Decided, signed: Mapping[str, bytes]
+) -> list[RequestMove]:
+    """Say where requests that nobody works on stand now, under these decisions."""
+    moves = []
+    for request in requests:
+        if request.state not in {State.WAITING, State.QUEUED}:
+            continue
+        tier = policy.tier_of(request.release)
+        obstacle = standing(request, tier, decided[request.release.id][1], signed.get(request.release.id))
+        reason, sentence = (obstacle.reason, obstacle.sentence) if obstacle else ("queued", "The signer takes it next.")
+        after = next_state(obstacle)
+        if (after, reason, sentence) != (request.state, request.reason, request.sentence):
+            moves.append(RequestMove(request.id, request.release.id, request.state, after, reason, sentence))
+    return moves
+
+
+async def moves_after(
+    transaction: Transaction, policy: Policy, decided: Decided, *, lost: Collection[str] = ()
+) -> list[RequestMove]:
+    """Move the requests for releases that are decided, or that may have *lost* what they had.
+
+    A vote that leaves its release pending moves no request, so that most transactions are spared the question.
+    """
+    concerned = [id_ for id_, (stored, _) in decided.items() if stored.view.state != "pending" or id_ in lost]
+    asked = await transaction.requests(concerned) if concerned else []
+    signed = await transaction.signed_digests(concerned) if asked else {}
+    return moves_for(policy, asked, decided, signed)
+
+
+def _keep(
+    submissions: Sequence[Submission], votes: dict[str, list[Vote]], now: datetime
+) -> tuple[list[bool | AttestorError], Changes]:
+    """Add each submission to the votes, in order: a replay changes nothing, one over the limit is refused."""
+    arrivals: dict[tuple[str, bytes], Arrival] = {}
+    withdrawals: dict[tuple[str, bytes], Withdrawal] = {}
+    answers: list[bool | AttestorError] = []
+    for submission in submissions:
+        try:
+            fresh = _fresh(submission, votes)
+            taken = _taken_back(submission, votes)
+        except AttestorError as error:
+            answers.append(error)
+            continue
+        _add(submission, fresh, votes, arrivals, now)
+        withdrawals.update({(taken_.operator, taken_.payload_digest): taken_ for taken_ in taken})
+        answers.append(not fresh and not taken)
+    return answers, Changes(arrivals=list(arrivals.values()), withdrawals=list(withdrawals.values()))
+
+
+def _fresh(submission: Submission, votes: Mapping[str, list[Vote]]) -> list[Claim]:
+    """The claims that are new: a payload counts once per operator, whatever its wrapping."""
+    fresh = []
+    for claim in submission.claims:
+        known = {v.claim.payload_digest for v in votes[claim.release.id] if v.claim.operator == claim.operator}
+        if claim.payload_digest in known:
+            continue
+        if len(known) >= MAX_PAYLOADS:
+            raise Exhausted(
+                "too-many-payloads",
+                f"Operator {claim.operator} has stated {MAX_PAYLOADS} payloads on this release; withdraw the wrong ones.",
+            )
+        fresh.append(claim)
+    return fresh
+
+
+def _taken_back(submission: Submission, votes: dict[str, list[Vote]]) -> list[Withdrawal]:
+    """Mark what a withdrawal takes back; only a payload that its operator stated can be."""
+    taken = []
+    for withdrawal in submission.withdrawals:
+        on_release = votes[withdrawal.release_id]
+        place = (withdrawal.operator, withdrawal.payload_digest)
+        stated = [i for i, v in enumerate(on_release) if (v.claim.operator, v.claim.payload_digest) == place]
+        if not stated:
+            raise Missing(
+                "payload-unknown", f"Operator {withdrawal.operator} has stated no such payload on this release."
+            )
+        if not on_release[stated[0]].withdrawn:
+            on_release[stated[0]] = replace(on_release[stated[0]], withdrawn=True)
+            taken.append(withdrawal)
+    return taken
+
+
+def _add(
+    submission: Submission,
+    fresh: Sequence[Claim],
+    votes: dict[str, list[Vote]],
+    arrivals: dict[tuple[str, bytes], Arrival],
+    now: datetime,
+) -> None:
+    by_operator: defaultdict[str, list[Claim]] = defaultdict(list)
+    for claim in fresh:
+        received = replace(claim, received_at=now)
+        by_operator[claim.operator].append(received)
+        votes[claim.release.id].append(Vote(received, withdrawn=False))
+    for operator, claims in by_operator.items():
+        place = (operator, submission.payload_digest)
+        arrivals[place] = Arrival(operator, submission.payload_digest, submission.body, tuple(claims))
+
+
+def _receipt(submission: Submission, decided: Decided, *, replay: bool) -> Receipt:
+    return Receipt(
+        payload_digest=submission.payload_digest.hex(),
+        replay=replay,
+        releases=tuple(release_line(release, decided[release.id][0].view) for release in submission.releases),
+    )

@@ -1,0 +1,115 @@
+-- lock_releases: insert what is missing, lock all in the order given, read the clock; the false condition locks without a new row version
+WITH placed AS (
+    INSERT INTO releases (id, kind, purl, file_name)
+    SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[])
+    ON CONFLICT (id) DO UPDATE SET kind = releases.kind WHERE false
+)
+SELECT clock_timestamp();
+
+-- votes_on: every claim on some releases, and whether it was withdrawn
+SELECT r.id, r.kind, r.purl, r.file_name, c.operator, c.payload_digest, c.form, c.keys, c.outcome, c.sha256, c.sha512,
+       c.size, c.received_at, w.operator IS NOT NULL AS withdrawn
+FROM claims c
+JOIN releases r ON r.id = c.release_id
+LEFT JOIN withdrawals w ON w.operator = c.operator AND w.payload_digest = c.payload_digest
+WHERE c.release_id = ANY($1::bytea[]);
+
+-- requests_for: every signing request for some releases, oldest first
+SELECT q.*, r.kind, r.purl, r.file_name FROM signing_requests q JOIN releases r ON r.id = q.release_id
+WHERE q.release_id = ANY($1::bytea[]) ORDER BY q.created_at, q.id;
+
+-- signed_digests: what was signed of some releases
+SELECT release_id, sha256 FROM signed_digests WHERE release_id = ANY($1::bytea[]);
+
+-- keep_arrivals: envelopes, then the claims in them
+WITH kept AS (
+    INSERT INTO envelopes (operator, payload_digest, body, received_at)
+    SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::timestamptz[])
+    ON CONFLICT DO NOTHING
+)
+INSERT INTO claims (release_id, operator, payload_digest, form, keys, outcome, sha256, sha512, size, received_at)
+SELECT release_id, operator, payload_digest, form, string_to_array(keys, ' '), outcome, sha256, sha512, size, received_at
+FROM unnest($5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::bytea[],
+            $13::bigint[], $14::timestamptz[])
+     AS t (release_id, operator, payload_digest, form, keys, outcome, sha256, sha512, size, received_at);
+
+-- keep_withdrawals: what operators took back, for good
+INSERT INTO withdrawals (operator, payload_digest, release_id, reason, body, withdrawn_at)
+SELECT operator, payload_digest, release_id, reason, body, clock_timestamp()
+FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::text[], $5::bytea[])
+     AS t (operator, payload_digest, release_id, reason, body)
+ON CONFLICT DO NOTHING;
+
+-- keep_decisions: the last evaluation of each release
+INSERT INTO decisions (release_id, state, tier, policy_digest, holds_until, view, decided_at)
+SELECT release_id, state, tier, policy_digest, holds_until, view, clock_timestamp()
+FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
+     AS t (release_id, state, tier, policy_digest, holds_until, view)
+ON CONFLICT (release_id) DO UPDATE SET state = excluded.state, tier = excluded.tier,
+    policy_digest = excluded.policy_digest, holds_until = excluded.holds_until, view = excluded.view,
+    decided_at = excluded.decided_at;
+
+-- add_events: steps of releases and requests
+INSERT INTO events (release_id, request_id, what, detail)
+SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[]);
+
+-- open_request: a new signing request
+INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state,
+                              reason, sentence, created_at, updated_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13);
+
+-- move_requests: to their next state, only from the state that was read; leaving "aside" gives the tries back
+UPDATE signing_requests q SET state = m.after, reason = m.reason, sentence = m.sentence, updated_at = clock_timestamp(),
+    tries = CASE WHEN m.before = 'aside' THEN 0 ELSE q.tries END,
+    not_before = CASE WHEN m.before = 'queued' THEN q.not_before ELSE clock_timestamp() END
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[]) AS m (id, before, after, reason, sentence)
+WHERE q.id = m.id AND q.state = m.before
+RETURNING q.id;
+
+-- content_arrived: the bytes of a request are complete
+UPDATE signing_requests SET content_present = true, updated_at = clock_timestamp() WHERE id = $1;
+
+-- announce: hint that releases moved
+SELECT pg_notify('attestor', id) FROM unnest($1::text[]) AS t (id);
+
+-- release: one release with its last evaluation
+SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM releases r
+LEFT JOIN decisions d ON d.release_id = r.id WHERE r.id = $1;
+
+-- releases: a page of releases in the order of their ids, under any of the filters
+SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM releases r
+LEFT JOIN decisions d ON d.release_id = r.id
+WHERE ($1::bytea IS NULL OR r.id > $1)
+  AND ($2::text IS NULL OR r.purl = $2)
+  AND ($3::text IS NULL OR r.file_name = $3)
+  AND ($4::bytea IS NULL OR EXISTS (SELECT FROM claims c WHERE c.release_id = r.id AND c.sha256 = $4))
+  AND ($5::text IS NULL OR d.tier = $5)
+  AND ($6::text IS NULL OR d.state = $6)
+ORDER BY r.id LIMIT $7;
+
+-- stale_releases: releases without an evaluation that holds under a policy
+SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM releases r
+LEFT JOIN decisions d ON d.release_id = r.id
+WHERE d.release_id IS NULL OR d.policy_digest <> $1 OR d.holds_until <= clock_timestamp()
+ORDER BY r.id LIMIT $2;
+
+-- envelopes_of: the attestations of a release as they came
+SELECT e.operator, e.payload_digest, e.body, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)
+WHERE c.release_id = $1 ORDER BY e.operator, e.payload_digest;
+
+-- withdrawals_of: the withdrawals of a release as they came
+SELECT DISTINCT body FROM withdrawals WHERE release_id = $1;
+
+-- events_of: the life of a release, in order
+SELECT at, request_id, what, detail FROM events WHERE release_id = $1 ORDER BY id;
+
+-- request: one signing request
+SELECT q.*, r.kind, r.purl, r.file_name FROM signing_requests q JOIN releases r ON r.id = q.release_id WHERE q.id = $1;
+
+-- list_requests: a page of one requester's signing requests
+SELECT q.*, r.kind, r.purl, r.file_name FROM signing_requests q JOIN releases r ON r.id = q.release_id
+WHERE q.requester = $1 AND ($2::text IS NULL OR q.state = $2) AND ($3::uuid IS NULL OR q.id > $3) ORDER BY q.id LIMIT $4;
+
+-- signature_for: the signature of the release and digest that a request names
+SELECT s.signature FROM signatures s JOIN signing_requests q ON q.release_id = s.release_id AND q.sha256 = s.sha256
+WHERE q.id = $1 AND q.state = 'signed' ORDER BY s.stored_at LIMIT 1;

@@ -1,0 +1,53 @@
+-- claim: the next due request, one whose lease is over, or one whose bytes were not there and may be now; the new fence makes a late holder's writes fail
+UPDATE signing_requests SET state = 'claimed', fence = fence + 1, tries = tries + 1, updated_at = clock_timestamp(),
+    lease_until = clock_timestamp() + $1 * interval '1 second', reason = 'claimed', sentence = 'The signer works on it.'
+WHERE id = (
+    SELECT id FROM signing_requests
+    WHERE (state = 'queued' AND not_before <= clock_timestamp())
+       OR (state = 'claimed' AND lease_until < clock_timestamp())
+       OR (state = 'waiting' AND reason = 'content-missing' AND content_present AND not_before <= clock_timestamp())
+    ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING *, clock_timestamp() AS clock;
+
+-- fix_time: the first creation time stands
+UPDATE signing_requests SET signing_time = coalesce(signing_time, $3)
+WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp() RETURNING signing_time;
+
+-- renew: a longer lease, while it is held
+UPDATE signing_requests SET lease_until = clock_timestamp() + $3 * interval '1 second'
+WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp()
+RETURNING lease_until, clock_timestamp() AS clock;
+
+-- give_back: to another state than signed, with the reason
+UPDATE signing_requests SET state = $3, reason = $4, sentence = $5, lease_until = NULL, updated_at = clock_timestamp(),
+    tries = CASE WHEN $3 = 'waiting' THEN 0 ELSE tries END,
+    not_before = clock_timestamp() + $6 * interval '1 second'
+WHERE id = $1 AND fence = $2 AND state = 'claimed' RETURNING release_id;
+
+-- lock_release: the release row first, in every transaction
+SELECT id FROM releases WHERE id = $1 FOR NO KEY UPDATE;
+
+-- fix_digest: a release has one digest that was signed
+INSERT INTO signed_digests (release_id, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+
+-- signed_digest: what was signed of one release
+SELECT sha256 FROM signed_digests WHERE release_id = $1;
+
+-- store_signature: only when this key has not signed the release yet
+INSERT INTO signatures (release_id, key_fingerprint, request_id, sha256, signature) VALUES ($1, $2, $3, $4, $5)
+ON CONFLICT (release_id, key_fingerprint) DO NOTHING RETURNING 1;
+
+-- mark_signed: only with the fence
+UPDATE signing_requests SET state = 'signed', reason = 'signed', sentence = 'Signed.', lease_until = NULL,
+    updated_at = clock_timestamp()
+WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp() RETURNING release_id;
+
+-- signature_of: the signature that a key made of a release
+SELECT sha256, signature FROM signatures WHERE release_id = $1 AND key_fingerprint = $2;
+
+-- add_event: a step of a request
+INSERT INTO events (release_id, request_id, what, detail) VALUES ($1, $2, $3, $4);
+
+-- announce: hint that a release moved
+SELECT pg_notify('attestor', $1);

@@ -1,0 +1,73 @@
+"""Rows to values and back; total, so that a row that cannot be read is an error and never a guess."""
+
+import asyncpg
+import msgspec
+
+from attestor.core.claims import Claim, Outcome
+from attestor.core.errors import AttestorError, Unavailable
+from attestor.core.lifecycle import State
+from attestor.core.naming import Release, parse_release
+from attestor.core.requests import Content, SigningRequest
+from attestor.core.wire import DecisionView
+from attestor.service.ports import ReleaseRecord, StoredDecision, Vote
+
+_CONTENT: msgspec.json.Decoder[Content] = msgspec.json.Decoder(Content)
+_VIEW = msgspec.json.Decoder(DecisionView)
+
+
+def release_of(row: asyncpg.Record, key: str = "id") -> Release:
+    """Raises ``Unavailable`` ``row-unreadable`` when names and id do not belong together (P8)."""
+    try:
+        release = parse_release(row["kind"], row["purl"], row["file_name"])
+    except AttestorError as error:
+        raise _unreadable("a release's names") from error
+    if bytes.fromhex(release.id) != row[key]:
+        raise _unreadable("a release's id")
+    return release
+
+
+def vote_of(row: asyncpg.Record) -> Vote:
+    claim = Claim(
+        operator=row["operator"],
+        release=release_of(row),
+        payload_digest=row["payload_digest"],
+        form=row["form"],
+        keys=frozenset(row["keys"]),
+        outcome=Outcome(row["outcome"]),
+        sha256=row["sha256"],
+        sha512=row["sha512"],
+        size=row["size"],
+        received_at=row["received_at"],
+    )
+    return Vote(claim, withdrawn=row["withdrawn"])
+
+
+def record_of(row: asyncpg.Record) -> ReleaseRecord:
+    release = release_of(row)
+    if row["view"] is None:
+        return ReleaseRecord(release, None)
+    return ReleaseRecord(release, StoredDecision(release.id, _VIEW.decode(row["view"]), row["holds_until"]))
+
+
+def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
+    return SigningRequest(
+        id=row["id"],
+        release=release,
+        requester=row["requester"],
+        tier=row["tier"],
+        size=row["size"],
+        sha256=row["sha256"],
+        sha512=row["sha512"],
+        content=_CONTENT.decode(row["content"]),
+        content_present=row["content_present"],
+        state=State(row["state"]),
+        reason=row["reason"],
+        sentence=row["sentence"],
+        tries=row["tries"],
+        created_at=row["created_at"],
+        updated_at=row["updated_at"],
+    )
+
+
+def _unreadable(what: str) -> Unavailable:
+    return Unavailable("row-unreadable", f"The database holds {what} that cannot be; nothing is decided from it.")
