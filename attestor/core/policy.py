@@ -57,8 +57,9 @@ class OperatorKey:
 
     def may_say(self, form: str) -> bool:
         """*form* is ``rebuild``, ``link``, or ``provenance BUILD_TYPE BUILDER_ID``."""
-        name, _, builder = form.partition(" ")
-        return name in self.forms and (not builder or any(form == form_of(allowed) for allowed in self.provenance))
+        if form == "provenance":
+            return False
+        return form in self.forms or any(form == form_of(allowed) for allowed in self.provenance)
 
     def covers(self, release: Release) -> bool:
         return any(scope.covers(release) for scope in self.scopes)

@@ -7,18 +7,16 @@ No security number has a default. Source of the rules: design §5 (counting), §
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
-import msgspec
+from attestor.core.errors import AttestorError
+from attestor.core.keys import MAX_KEYS, PublicKey, parse_public_key
+from attestor.core.naming import TYPES, could_be_scope
+from attestor.core.policy import OperatorKey, Policy, PurlPattern, Scope, Tier
+from attestor.core.policytables import KeyTable, PolicyTable, TierTable, read_tables, refusal
+from attestor.core.strictjson import MAX_INTEGER
 
-from attestor.core.errors import AttestorError, Rejected
-from attestor.core.keys import PublicKey, parse_public_key
-from attestor.core.naming import Kind
-from attestor.core.policy import OperatorKey, Policy, Provenance, PurlPattern, Scope, Tier
-
-MAX_POLICY_BYTES: Final = 4 * 1024 * 1024
 FORMS: Final = frozenset({"rebuild", "link", "provenance"})
 """What a key may say: our own predicate, an in-toto link (legacy or v0.3), SLSA provenance v1."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
@@ -28,61 +26,15 @@ _PATTERN = re.compile(
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
-class _KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    public_key: str
-    valid_from: datetime
-    valid_until: datetime
-    statements: tuple[str, ...]
-    scopes: tuple[Scope, ...]
-    provenance: tuple[Provenance, ...] = ()
-    revoked: datetime | None = None
-
-
-class _OperatorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    keys: tuple[_KeyTable, ...]
-    suspended: bool = False
-
-
-class _TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    kind: Kind
-    purl: str
-    operators: tuple[str, ...]
-    threshold: int
-    dissent_limit: int
-    signing_key: str
-    requesters: tuple[str, ...]
-    networks: tuple[str, ...]
-    required: tuple[str, ...] = ()
-
-
-class _RequesterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    clients: tuple[str, ...]
-
-
-class _PolicyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    origin: str
-    serial: int
-    operators: dict[str, _OperatorTable]
-    tiers: dict[str, _TierTable]
-    requesters: dict[str, _RequesterTable]
-
-
 def parse_policy(raw: bytes, source: str) -> Policy:
     """Decode and check a policy file; *source* is its name, used in messages.
 
     Raises ``Rejected`` ``policy-invalid`` with file, place and sentence.
     """
-    if len(raw) > MAX_POLICY_BYTES:
-        raise _refusal(source, "the file", f"is over {MAX_POLICY_BYTES} bytes")
-    try:
-        table = msgspec.toml.decode(raw, type=_PolicyTable)
-    except msgspec.DecodeError as error:
-        raise _refusal(source, *_place_of(error)) from error
-    except UnicodeDecodeError as error:
-        raise _refusal(source, "the file", "is not UTF-8") from error
+    table = read_tables(raw, source)
+    _refuse_bad_top_level(table, source)
     keys = dict(_operator_keys(table, source))
     tiers = tuple(_tier(name, tier, table, source) for name, tier in table.tiers.items())
-    _refuse_bad_top_level(table, source)
     _refuse_shared_clients(table, source)
     _refuse_ambiguous_tiers(tiers, source)
     _refuse_voteless_operators(tiers, keys, source)
@@ -98,61 +50,57 @@ def parse_policy(raw: bytes, source: str) -> Policy:
     )
 
 
-def _refusal(source: str, place: str, sentence: str) -> Rejected:
-    return Rejected("policy-invalid", f"{source}: {place}: {sentence}.")
-
-
-def _place_of(error: msgspec.DecodeError) -> tuple[str, str]:
-    sentence, _, place = str(error).partition(" - at `$.")
-    return (place.rstrip("`") or "the file"), sentence
-
-
-def _refuse_bad_top_level(table: _PolicyTable, source: str) -> None:
-    if table.serial < 1:
-        raise _refusal(source, "serial", "must be 1 or more and rise with every change")
+def _refuse_bad_top_level(table: PolicyTable, source: str) -> None:
+    if not 1 <= table.serial <= MAX_INTEGER:
+        raise refusal(source, "serial", f"must be 1 to {MAX_INTEGER} and rise with every change")
     if not _NAME.fullmatch(table.origin):
-        raise _refusal(source, "origin", "must name this instance: lower-case letters, digits, dots and dashes")
+        raise refusal(source, "origin", "must name this instance: lower-case letters, digits, dots and dashes")
     for section, names in (("operators", table.operators), ("tiers", table.tiers), ("requesters", table.requesters)):
         if not names:
-            raise _refusal(source, section, "must not be empty: an empty list allows nobody")
+            raise refusal(source, section, "must not be empty: an empty list allows nobody")
         for name in names:
             if not _NAME.fullmatch(name):
-                raise _refusal(source, f"{section}.{name}", "names are lower-case letters, digits, dots and dashes")
+                raise refusal(
+                    source, f"{section}.{name[:64]!a}", "names are lower-case letters, digits, dots and dashes"
+                )
 
 
-def _operator_keys(table: _PolicyTable, source: str) -> Iterator[tuple[PublicKey, OperatorKey]]:
+def _operator_keys(table: PolicyTable, source: str) -> Iterator[tuple[PublicKey, OperatorKey]]:
     owners: dict[PublicKey, str] = {}
     for name, operator in table.operators.items():
         if not operator.keys:
-            raise _refusal(source, f"operators.{name}.keys", "must list at least one key")
+            raise refusal(source, f"operators.{name}.keys", "must list at least one key")
         for number, stated in enumerate(operator.keys):
             place = f"operators.{name}.keys[{number}]"
             held = _operator_key(name, stated, place, source)
             if held.public_key in owners:
-                raise _refusal(
+                raise refusal(
                     source,
                     place,
                     f"this key already stands under operator {owners[held.public_key]}; one key, one operator, once",
                 )
             owners[held.public_key] = name
+            if len(owners) > MAX_KEYS:
+                raise refusal(source, place, f"is one key too many; remove old ones, {MAX_KEYS} are the limit")
             yield held.public_key, held
 
 
-def _operator_key(operator: str, stated: _KeyTable, place: str, source: str) -> OperatorKey:
+def _operator_key(operator: str, stated: KeyTable, place: str, source: str) -> OperatorKey:
     try:
         public_key = parse_public_key(stated.public_key)
     except AttestorError as error:
-        raise _refusal(source, f"{place}.public_key", error.sentence.rstrip(".")) from error
+        raise refusal(source, f"{place}.public_key", error.sentence.rstrip(".")) from error
     for field, moment in (
         ("valid_from", stated.valid_from),
         ("valid_until", stated.valid_until),
         ("revoked", stated.revoked),
     ):
         if moment is not None and moment.tzinfo is None:
-            raise _refusal(source, f"{place}.{field}", "needs a time zone; write it in UTC with a Z")
+            raise refusal(source, f"{place}.{field}", "needs a time zone; write it in UTC with a Z")
     if stated.valid_from >= stated.valid_until:
-        raise _refusal(source, f"{place}.valid_until", "must be later than valid_from")
+        raise refusal(source, f"{place}.valid_until", "must be later than valid_from")
     _refuse_bad_statements(stated, place, source)
+    _refuse_bad_scopes(stated.scopes, f"{place}.scopes", source)
     return OperatorKey(
         operator=operator,
         public_key=public_key,
@@ -165,32 +113,48 @@ def _operator_key(operator: str, stated: _KeyTable, place: str, source: str) -> 
     )
 
 
-def _refuse_bad_statements(stated: _KeyTable, place: str, source: str) -> None:
+def _refuse_bad_statements(stated: KeyTable, place: str, source: str) -> None:
     if not stated.statements:
-        raise _refusal(source, f"{place}.statements", "must list what the key may say; an empty list allows nothing")
+        raise refusal(source, f"{place}.statements", "must list what the key may say; an empty list allows nothing")
     if unknown := set(stated.statements) - FORMS:
-        raise _refusal(source, f"{place}.statements", f"{min(unknown)!r} is unknown; use {', '.join(sorted(FORMS))}")
+        raise refusal(source, f"{place}.statements", f"{min(unknown)!r} is unknown; use {', '.join(sorted(FORMS))}")
     if ("provenance" in stated.statements) != bool(stated.provenance):
-        raise _refusal(
+        raise refusal(
             source, f"{place}.provenance", "lists build types and builder ids exactly when statements has 'provenance'"
         )
     if any(" " in part for allowed in stated.provenance for part in (allowed.build_type, allowed.builder_id)):
-        raise _refusal(source, f"{place}.provenance", "build types and builder ids are URIs without spaces")
-    if not stated.scopes:
-        raise _refusal(source, f"{place}.scopes", "must list at least one scope; an empty list allows nothing")
+        raise refusal(source, f"{place}.provenance", "build types and builder ids are URIs without spaces")
 
 
-def _tier(name: str, stated: _TierTable, table: _PolicyTable, source: str) -> Tier:
+def _refuse_bad_scopes(scopes: tuple[Scope, ...], place: str, source: str) -> None:
+    if not scopes:
+        raise refusal(source, place, "must list at least one scope; an empty list allows nothing")
+    for number, scope in enumerate(scopes):
+        if not could_be_scope(scope.kind, scope.type, scope.namespace, scope.arch):
+            raise refusal(
+                source,
+                f"{place}[{number}]",
+                f"no release of kind {scope.kind} has this purl type, namespace or architecture; a scope takes no '*'",
+            )
+
+
+def _tier(name: str, stated: TierTable, table: PolicyTable, source: str) -> Tier:
     place = f"tiers.{name}"
     found = _PATTERN.fullmatch(stated.purl)
     if found is None:
-        raise _refusal(
+        raise refusal(
             source, f"{place}.purl", "write pkg:TYPE/NAMESPACE/NAME[?arch=ARCH]; '*' stands for a whole component only"
+        )
+    if found[1] not in TYPES[stated.kind]:
+        raise refusal(
+            source,
+            f"{place}.purl",
+            f"a release of kind {stated.kind} has a purl of type {' or '.join(sorted(TYPES[stated.kind]))}",
         )
     _refuse_unknown_names(stated.operators, table.operators, f"{place}.operators", source)
     _refuse_unknown_names(stated.requesters, table.requesters, f"{place}.requesters", source)
     if outside := set(stated.required) - set(stated.operators):
-        raise _refusal(source, f"{place}.required", f"{min(outside)!r} is not among the tier's operators")
+        raise refusal(source, f"{place}.required", f"{min(outside)!r} is not among the tier's operators")
     _refuse_bad_numbers(stated, place, source)
     return Tier(
         name=name,
@@ -206,61 +170,61 @@ def _tier(name: str, stated: _TierTable, table: _PolicyTable, source: str) -> Ti
     )
 
 
-def _refuse_bad_numbers(stated: _TierTable, place: str, source: str) -> None:
+def _refuse_bad_numbers(stated: TierTable, place: str, source: str) -> None:
     m, n = len(stated.operators), stated.threshold
     if not m < 2 * n <= 2 * m:
-        raise _refusal(
+        raise refusal(
             source,
             f"{place}.threshold",
             f"must be more than half of the {m} operators and at most {m}, so that two digests can never both reach it",
         )
     if len(stated.required) > n:
-        raise _refusal(source, f"{place}.required", f"lists more operators than the threshold of {n}")
+        raise refusal(source, f"{place}.required", f"lists more operators than the threshold of {n}")
     if not 0 <= stated.dissent_limit <= m - n:
-        raise _refusal(
+        raise refusal(
             source, f"{place}.dissent_limit", f"must be 0 to {m - n}: more dissent can never stand beside {n} of {m}"
         )
     if not _NAME.fullmatch(stated.signing_key):
-        raise _refusal(source, f"{place}.signing_key", "must name a signing key of the deployment file")
+        raise refusal(source, f"{place}.signing_key", "must name a signing key of the deployment file")
 
 
 def _refuse_unknown_names(names: tuple[str, ...], known: Mapping[str, object], place: str, source: str) -> None:
     if not names:
-        raise _refusal(source, place, "must not be empty: an empty list allows nobody")
+        raise refusal(source, place, "must not be empty: an empty list allows nobody")
     for name in names:
         if name not in known:
-            raise _refusal(source, place, f"{name!r} is not defined in this file")
+            raise refusal(source, place, f"{name!r} is not defined in this file")
     if len(set(names)) != len(names):
-        raise _refusal(source, place, "lists a name twice")
+        raise refusal(source, place, "lists a name twice")
 
 
 def _networks(stated: tuple[str, ...], place: str, source: str) -> Iterator[IPv4Network | IPv6Network]:
     if not stated:
-        raise _refusal(source, place, "must not be empty: an empty list allows nobody")
+        raise refusal(source, place, "must not be empty: an empty list allows nobody")
     for text in stated:
         try:
             yield ip_network(text)
         except ValueError as error:
-            raise _refusal(
+            raise refusal(
                 source, place, f"{error}; write an address or network such as 192.0.2.0/24 or 2001:db8::/32"
             ) from error
 
 
-def _refuse_shared_clients(table: _PolicyTable, source: str) -> None:
+def _refuse_shared_clients(table: PolicyTable, source: str) -> None:
     owners: dict[str, str] = {}
     for name, requester in table.requesters.items():
         place = f"requesters.{name}.clients"
         if not requester.clients:
-            raise _refusal(source, place, "must not be empty: an empty list allows nobody")
+            raise refusal(source, place, "must not be empty: an empty list allows nobody")
         for client in requester.clients:
             if not _FINGERPRINT.fullmatch(client):
-                raise _refusal(
+                raise refusal(
                     source,
                     place,
                     "each client is the lower-case hex SHA-256 of its public key (attestor ca issue prints it)",
                 )
             if client in owners:
-                raise _refusal(source, place, f"this client already stands under requester {owners[client]}")
+                raise refusal(source, place, f"this client already stands under requester {owners[client]}")
             owners[client] = name
 
 
@@ -269,14 +233,14 @@ def _refuse_ambiguous_tiers(tiers: tuple[Tier, ...], source: str) -> None:
     for number, tier in enumerate(tiers):
         holder = kind_of_key.setdefault(tier.signing_key, tier)
         if holder.kind is not tier.kind:
-            raise _refusal(
+            raise refusal(
                 source,
                 f"tiers.{tier.name}.signing_key",
                 f"{tier.signing_key!r} already signs kind {holder.kind} in tier {holder.name}; a detached signature names no kind, so no key serves two",
             )
         for other in tiers[:number]:
             if other.kind is tier.kind and other.pattern.overlaps(tier.pattern):
-                raise _refusal(
+                raise refusal(
                     source,
                     f"tiers.{tier.name}.purl",
                     f"overlaps tier {other.name}; every release matches exactly one tier",
@@ -287,7 +251,7 @@ def _refuse_voteless_operators(tiers: tuple[Tier, ...], keys: Mapping[PublicKey,
     for tier in tiers:
         for operator in sorted(tier.operators):
             if not any(held.operator == operator and _can_vote(held, tier) for held in keys.values()):
-                raise _refusal(
+                raise refusal(
                     source, f"tiers.{tier.name}.operators", f"{operator!r} has no key whose scopes meet this tier"
                 )
 

@@ -1,0 +1,115 @@
+"""The policy file's tables as TOML spells them, before their meaning is checked (:mod:`attestor.core.policyfile`)."""
+
+import tomllib
+from datetime import date, datetime, time
+from typing import Final, TypeVar
+
+import msgspec
+
+from attestor.core.errors import Rejected
+from attestor.core.naming import Kind
+from attestor.core.policy import Provenance, Scope
+
+MAX_POLICY_BYTES: Final = 4 * 1024 * 1024
+
+_T = TypeVar("_T")
+
+
+class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[operators.NAME.keys]]``."""
+
+    public_key: str
+    valid_from: datetime
+    valid_until: datetime
+    statements: tuple[str, ...]
+    scopes: tuple[Scope, ...]
+    provenance: tuple[Provenance, ...] = ()
+    revoked: datetime | None = None
+
+
+class OperatorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[operators.NAME]``."""
+
+    keys: tuple[KeyTable, ...]
+    suspended: bool = False
+
+
+class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[tiers.NAME]``; no number of it has a default."""
+
+    kind: Kind
+    purl: str
+    operators: tuple[str, ...]
+    threshold: int
+    dissent_limit: int
+    signing_key: str
+    requesters: tuple[str, ...]
+    networks: tuple[str, ...]
+    required: tuple[str, ...] = ()
+
+
+class RequesterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[requesters.NAME]``."""
+
+    clients: tuple[str, ...]
+
+
+class PolicyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    origin: str
+    serial: int
+    operators: dict[str, OperatorTable]
+    tiers: dict[str, TierTable]
+    requesters: dict[str, RequesterTable]
+
+
+class _Sections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    origin: str
+    serial: int
+    operators: dict[str, object]
+    tiers: dict[str, object]
+    requesters: dict[str, object]
+
+
+def read_tables(raw: bytes, source: str) -> PolicyTable:
+    """Decode TOML into tables of known members and types. Raises ``Rejected`` ``policy-invalid``."""
+    read = _converted(_toml(raw, source), _Sections, (), source)
+    # Each table by itself, because msgspec's own place leaves out the names of a mapping.
+    return PolicyTable(
+        read.origin,
+        read.serial,
+        {n: _converted(v, OperatorTable, ("operators", n), source) for n, v in read.operators.items()},
+        {n: _converted(v, TierTable, ("tiers", n), source) for n, v in read.tiers.items()},
+        {n: _converted(v, RequesterTable, ("requesters", n), source) for n, v in read.requesters.items()},
+    )
+
+
+def refusal(source: str, place: str, sentence: str) -> Rejected:
+    """Say what is wrong in which place of which file."""
+    return Rejected("policy-invalid", f"{source}: {place}: {sentence}.")
+
+
+def _toml(raw: bytes, source: str) -> dict[str, object]:
+    if len(raw) > MAX_POLICY_BYTES:
+        raise refusal(source, "the file", f"is over {MAX_POLICY_BYTES} bytes")
+    try:
+        return tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise refusal(source, "the file", "is not UTF-8") from error
+    except RecursionError as error:
+        raise refusal(source, "the file", "is nested too deeply") from error
+    except ValueError as error:
+        # TOMLDecodeError, and Python's limit on the digits of a number.
+        raise refusal(source, "the file", f"is not TOML: {str(error)[:200]}") from error
+
+
+def _converted(value: object, table: type[_T], within: tuple[str, ...], source: str) -> _T:
+    try:
+        return msgspec.convert(value, table, builtin_types=(datetime, date, time))
+    except msgspec.ValidationError as error:
+        sentence, _, inner = str(error).partition(" - at `$")
+        place = ".".join(
+            f"{name[:64]}" if name.isascii() and name.isprintable() else ascii(name[:64]) for name in within
+        )
+        raise refusal(source, (place + inner.rstrip("`")).lstrip(".") or "the file", sentence) from error

@@ -1,0 +1,323 @@
+"""The policy file: one that is right is read whole, and each way to get it wrong is refused with file, place and sentence."""
+
+import base64
+import hashlib
+from datetime import UTC, datetime
+from ipaddress import ip_network
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ed25519
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from attestor.core.errors import Missing, Rejected
+from attestor.core.keys import MAX_KEYS
+from attestor.core.naming import Kind, parse_release
+from attestor.core.policy import Provenance
+from attestor.core.policyfile import parse_policy
+from attestor.core.policytables import MAX_POLICY_BYTES
+
+
+def spki(name):
+    secret = ed25519.Ed25519PrivateKey.from_private_bytes(hashlib.sha256(name.encode()).digest())
+    return secret.public_key().public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def pem(der, newline="\n"):
+    body = base64.b64encode(der).decode()
+    return f"-----BEGIN PUBLIC KEY-----{newline}{body}{newline}-----END PUBLIC KEY-----{newline}"
+
+
+def key_table(operator, *, number=1, scopes='[{ kind = "package", type = "alpm", namespace = "arch" }]'):
+    return f'''
+[[operators.{operator}.keys]]
+public_key = """
+{pem(spki(f"{operator}{number}"))}"""
+valid_from = 2025-01-01T00:00:00Z
+valid_until = 2027-01-01T00:00:00Z
+statements = ["rebuild", "link"]
+scopes = {scopes}
+'''
+
+
+CLIENT = "ab" * 32
+POLICY = f"""
+origin = "attestor.example.org"
+serial = 7
+{key_table("alice")}{key_table("bob")}{key_table("carol")}
+[[operators.iso-host.keys]]
+public_key = '''{pem(spki("iso-host1"))}'''
+valid_from = 2025-01-01T00:00:00Z
+valid_until = 2027-01-01T00:00:00Z
+statements = ["provenance"]
+provenance = [{{ build_type = "https://example.org/mkosi", builder_id = "https://example.org/host" }}]
+scopes = [{{ kind = "iso", type = "generic", namespace = "arch", arch = "x86_64" }}]
+
+[tiers.packages]
+kind = "package"
+purl = "pkg:alpm/arch/*"
+operators = ["alice", "bob", "carol"]
+threshold = 2
+dissent_limit = 0
+required = ["alice"]
+signing_key = "packages"
+requesters = ["build-service"]
+networks = ["192.0.2.0/24", "2001:db8::1"]
+
+[tiers.iso]
+kind = "iso"
+purl = "pkg:generic/arch/archlinux-iso?arch=x86_64"
+operators = ["iso-host"]
+threshold = 1
+dissent_limit = 0
+signing_key = "images"
+requesters = ["build-service"]
+networks = ["192.0.2.0/24"]
+
+[requesters.build-service]
+clients = ["{CLIENT}"]
+"""
+
+
+def test_a_right_policy_is_read_whole():
+    policy = parse_policy(POLICY.encode(), "policy.toml")
+    assert (policy.origin, policy.serial) == ("attestor.example.org", 7)
+    assert policy.digest == hashlib.sha256(POLICY.encode()).hexdigest()
+    assert policy.operators == {"alice", "bob", "carol", "iso-host"}
+    assert policy.suspended == frozenset()
+    assert policy.requester_known_by(CLIENT) == "build-service"
+    assert policy.requester_known_by("cd" * 32) is None
+    assert len(policy.key_ring) == 4
+    held = policy.keys_by_fingerprint[hashlib.sha256(spki("alice1")).hexdigest()]
+    assert (held.operator, held.forms, held.revoked) == ("alice", {"rebuild", "link"}, False)
+    assert (held.valid_from, held.valid_until) == (datetime(2025, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC))
+    packages, iso = policy.tiers
+    assert (packages.name, packages.kind, packages.threshold, packages.dissent_limit) == (
+        "packages",
+        Kind.PACKAGE,
+        2,
+        0,
+    )
+    assert (packages.required, packages.signing_key) == ({"alice"}, "packages")
+    assert packages.networks == (ip_network("192.0.2.0/24"), ip_network("2001:db8::1"))
+    assert (packages.single_builder, iso.single_builder) == (False, True)
+
+
+def test_a_release_finds_its_tier_or_none():
+    policy = parse_policy(POLICY.encode(), "policy.toml")
+    bash = parse_release("package", "pkg:alpm/arch/bash@5.3-1?arch=x86_64", "bash-5.3-1-x86_64.pkg.tar.zst")
+    iso = parse_release("iso", "pkg:generic/arch/archlinux-iso@1?arch=x86_64", "archlinux-1-x86_64.iso")
+    arm = parse_release("iso", "pkg:generic/arch/archlinux-iso@1?arch=aarch64", "archlinux-1-aarch64.iso")
+    assert (policy.tier_of(bash).name, policy.tier_of(iso).name) == ("packages", "iso")
+    with pytest.raises(Missing) as refused:
+        policy.tier_of(arm)
+    assert refused.value.code == "no-tier"
+
+
+def test_what_a_key_may_say():
+    keys = parse_policy(POLICY.encode(), "p").keys_by_fingerprint
+    alice, host = (keys[hashlib.sha256(spki(name)).hexdigest()] for name in ("alice1", "iso-host1"))
+    assert alice.may_say("rebuild")
+    assert alice.may_say("link")
+    allowed = "provenance https://example.org/mkosi https://example.org/host"
+    assert not alice.may_say(allowed)
+    assert host.may_say(allowed)
+    for other in ("rebuild", "provenance", "provenance ", allowed + " x", "provenance https://example.org/mkosi other"):
+        assert not host.may_say(other)
+    assert host.provenance == {
+        Provenance(build_type="https://example.org/mkosi", builder_id="https://example.org/host")
+    }
+
+
+def test_a_revoked_key_and_a_suspended_operator_are_read_as_such():
+    text = POLICY.replace("valid_until = 2027", "revoked = 2025-06-01T00:00:00Z\nvalid_until = 2027", 1)
+    text = text.replace("[[operators.bob.keys]]", "[operators.bob]\nsuspended = true\n[[operators.bob.keys]]")
+    policy = parse_policy(text.encode(), "p")
+    assert policy.suspended == {"bob"}
+    assert [held.operator for held in policy.keys.values() if held.revoked] == ["alice"]
+
+
+def swap(old, new):
+    """Replace the first occurrence, which must be there."""
+    assert old in POLICY, old
+    return POLICY.replace(old, new, 1)
+
+
+def drop(line):
+    return swap(line + "\n", "")
+
+
+def more(text):
+    return POLICY + text
+
+
+def other_tier(name="other", kind="package", purl="pkg:alpm/arch/bash", key="other", operators='["alice"]'):
+    return f"""
+[tiers.{name}]
+kind = "{kind}"
+purl = "{purl}"
+operators = {operators}
+threshold = 1
+dissent_limit = 0
+signing_key = "{key}"
+requesters = ["build-service"]
+networks = ["192.0.2.0/24"]
+"""
+
+
+ALICE_SCOPE = 'scopes = [{ kind = "package", type = "alpm", namespace = "arch" }]'
+WEAK = pem(bytes.fromhex("302a300506032b6570032100") + bytes(32))
+ODD_PEM = pem(bytes.fromhex("302c300706032b65700500032100") + spki("alice1")[-32:], "\\r\\n")
+
+# (sentence, text, place, part of what is said)
+WRONG = [
+    ("an unknown key at the top", swap("serial = 7", "serial = 7\nquota = 1"), "the file", "unknown field `quota`"),
+    ("an unknown key of a tier", swap("threshold = 2", "threshold = 2\nlimit = 3"), "tiers.packages", "`limit`"),
+    ("an unknown key of an operator's key", swap("valid_until =", "until = 1\nvalid_until ="), "operators.alice.keys[0]", "`until`"),
+    ("an unknown key of a scope", swap('namespace = "arch" }', 'namespace = "arch", name = "x" }'), "operators.alice.keys[0].scopes[0]", "`name`"),
+    ("an unknown key of a requester", more("networks = []\n"), "requesters.build-service", "`networks`"),
+    ("no origin", drop('origin = "attestor.example.org"'), "the file", "missing required field `origin`"),
+    ("an odd origin", swap("attestor.example.org", "Attestor Example"), "origin", "must name this instance"),
+    ("a serial of zero", swap("serial = 7", "serial = 0"), "serial", "must be 1"),
+    ("a negative serial", swap("serial = 7", "serial = -7"), "serial", "must be 1"),
+    ("a serial that no database holds", swap("serial = 7", f"serial = {2**64}"), "serial", "must be 1"),
+    ("a serial of 5000 digits", swap("serial = 7", f"serial = {'7' * 5000}"), "the file", "is not TOML"),
+    ("a serial in quotes", swap("serial = 7", 'serial = "7"'), "serial", "Expected `int`"),
+    ("an unknown operator in a tier", swap('"alice", "bob"', '"alice", "mallory"'), "tiers.packages.operators", "'mallory' is not defined"),
+    ("an unknown requester in a tier", swap('["build-service"]', '["nobody"]'), "tiers.packages.requesters", "'nobody' is not defined"),
+    ("an unknown required operator", swap('required = ["alice"]', 'required = ["iso-host"]'), "tiers.packages.required", "not among the tier's"),
+    ("more required operators than n", swap('required = ["alice"]', 'required = ["alice", "bob", "carol"]'), "tiers.packages.required", "more operators than the threshold"),
+    ("an operator twice in a tier", swap('"alice", "bob", "carol"', '"alice", "bob", "alice"'), "tiers.packages.operators", "twice"),
+    ("n of half", swap('["alice", "bob", "carol"]', '["alice", "bob"]').replace("threshold = 2", "threshold = 1", 1), "tiers.packages.threshold", "more than half of the 2"),
+    ("n below half", swap("threshold = 2", "threshold = 1"), "tiers.packages.threshold", "more than half of the 3"),
+    ("n above m", swap("threshold = 2", "threshold = 4"), "tiers.packages.threshold", "at most 3"),
+    ("n of zero", swap("threshold = 2", "threshold = 0"), "tiers.packages.threshold", "more than half"),
+    ("a negative n", swap("threshold = 2", "threshold = -2"), "tiers.packages.threshold", "more than half"),
+    ("n as true", swap("threshold = 2", "threshold = true"), "tiers.packages.threshold", "Expected `int`"),
+    ("n as a float", swap("threshold = 2", "threshold = 2.0"), "tiers.packages.threshold", "Expected `int`"),
+    ("n in quotes", swap("threshold = 2", 'threshold = "2"'), "tiers.packages.threshold", "Expected `int`"),
+    ("no n", drop("threshold = 2"), "tiers.packages", "missing required field `threshold`"),
+    ("no dissent limit", drop("dissent_limit = 0"), "tiers.packages", "missing required field `dissent_limit`"),
+    ("a negative dissent limit", swap("dissent_limit = 0", "dissent_limit = -1"), "tiers.packages.dissent_limit", "must be 0 to 1"),
+    ("a dissent limit that disputes nothing", swap("dissent_limit = 0", "dissent_limit = 2"), "tiers.packages.dissent_limit", "must be 0 to 1"),
+    ("no operators in a tier", swap('operators = ["alice", "bob", "carol"]', "operators = []"), "tiers.packages.operators", "must not be empty"),
+    ("no requesters in a tier", swap('requesters = ["build-service"]', "requesters = []"), "tiers.packages.requesters", "must not be empty"),
+    ("no networks in a tier", swap('["192.0.2.0/24", "2001:db8::1"]', "[]"), "tiers.packages.networks", "must not be empty"),
+    ("no clients of a requester", swap(f'["{CLIENT}"]', "[]"), "requesters.build-service.clients", "must not be empty"),
+    ("no statements of a key", swap('["rebuild", "link"]', "[]"), "operators.alice.keys[0].statements", "empty list allows nothing"),
+    ("no scopes of a key", swap(ALICE_SCOPE, "scopes = []"), "operators.alice.keys[0].scopes", "empty list allows nothing"),
+    ("no keys of an operator", more("[operators.dave]\nkeys = []\n"), "operators.dave.keys", "at least one key"),
+    ("no operators at all", "origin = 'a'\nserial = 1\noperators = {}\ntiers = {}\nrequesters = {}", "operators", "must not be empty"),
+    ("no tiers at all", POLICY[: POLICY.index("[tiers.packages]")] + f"[requesters.r]\nclients = ['{CLIENT}']\n[tiers]\n", "tiers", "must not be empty"),
+    ("tiers that overlap by a wildcard", more(other_tier()), "tiers.other.purl", "overlaps tier packages"),
+    ("tiers that overlap in both wildcards", more(other_tier(purl="pkg:alpm/*/bash")), "tiers.other.purl", "overlaps tier packages"),
+    ("tiers that overlap by the architecture left out", more(other_tier(purl="pkg:alpm/arch/*?arch=any")), "tiers.other.purl", "overlaps tier packages"),
+    ("a wildcard in a part of a component", swap("pkg:alpm/arch/*", "pkg:alpm/arch/linux-*"), "tiers.packages.purl", "whole component only"),
+    ("a pattern with a version", swap("pkg:alpm/arch/*", "pkg:alpm/arch/bash@1-1#x"), "tiers.packages.purl", "write pkg:TYPE"),
+    ("a pattern of an unknown type", swap("pkg:alpm/arch/*", "pkg:npm/arch/*"), "tiers.packages.purl", "write pkg:TYPE"),
+    ("a pattern of another kind's type", swap("pkg:alpm/arch/*", "pkg:generic/arch/*"), "tiers.packages.purl", "purl of type alpm or deb"),
+    ("an unknown kind", swap('kind = "package"\npurl', 'kind = "bundle"\npurl'), "tiers.packages.kind", "bundle"),
+    ("one signing key for two kinds", swap('signing_key = "images"', 'signing_key = "packages"'), "tiers.iso.signing_key", "no key serves two"),
+    ("an odd name of a signing key", swap('signing_key = "packages"', 'signing_key = "../k"'), "tiers.packages.signing_key", "must name a signing key"),
+    ("one key under two operators", swap(pem(spki("bob1")), pem(spki("alice1"))), "operators.bob.keys[0]", "already stands under operator alice"),
+    ("one key under two operators in another form", swap(pem(spki("bob1")), ODD_PEM), "operators.bob.keys[0]", "already stands under operator alice"),
+    ("one key twice under one operator", more(key_table("alice").replace("valid_from = 2025", "valid_from = 2026")), "operators.alice.keys[1]", "already stands under operator alice"),
+    ("a weak key", swap(pem(spki("alice1")), WEAK), "operators.alice.keys[0].public_key", "no sound point"),
+    ("a private key", swap("BEGIN PUBLIC KEY", "BEGIN PRIVATE KEY"), "operators.alice.keys[0].public_key", "keep it secret"),
+    ("no key", swap(pem(spki("alice1")), "none"), "operators.alice.keys[0].public_key", "not exactly one PEM"),
+    ("a time without zone", swap("2025-01-01T00:00:00Z", "2025-01-01T00:00:00"), "operators.alice.keys[0].valid_from", "needs a time zone"),
+    ("an end without zone", swap("2027-01-01T00:00:00Z", "2027-01-01T00:00:00"), "operators.alice.keys[0].valid_until", "needs a time zone"),
+    ("a revocation without zone", swap("valid_until =", "revoked = 2026-01-01T00:00:00\nvalid_until ="), "operators.alice.keys[0].revoked", "needs a time zone"),
+    ("a date for a time", swap("2025-01-01T00:00:00Z", "2025-01-01"), "operators.alice.keys[0].valid_from", "datetime"),
+    ("a key that ends before it begins", swap("2027-01-01", "2024-01-01"), "operators.alice.keys[0].valid_until", "later than valid_from"),
+    ("a key that ends as it begins", swap("2027-01-01", "2025-01-01"), "operators.alice.keys[0].valid_until", "later than valid_from"),
+    ("no end of a key", drop("valid_until = 2027-01-01T00:00:00Z"), "operators.alice.keys[0]", "`valid_until`"),
+    ("an unknown statement", swap('"link"]', '"rumour"]'), "operators.alice.keys[0].statements", "'rumour' is unknown"),
+    ("provenance without its list", swap('"link"]', '"provenance"]'), "operators.alice.keys[0].provenance", "exactly when statements"),
+    ("a provenance list without the statement", swap('["provenance"]', '["link"]'), "operators.iso-host.keys[0].provenance", "exactly when statements"),
+    ("a build type with a space", swap("example.org/mkosi", "example.org/mk osi"), "operators.iso-host.keys[0].provenance", "without spaces"),
+    ("a scope of an unknown type", swap('type = "alpm"', 'type = "npm"'), "operators.alice.keys[0].scopes[0]", "no release of kind package"),
+    ("a scope of another kind's type", swap('type = "alpm"', 'type = "generic"'), "operators.alice.keys[0].scopes[0]", "no release of kind package"),
+    ("a wildcard in a scope", swap('namespace = "arch" }', 'namespace = "*" }'), "operators.alice.keys[0].scopes[0]", "takes no '*'"),
+    ("an empty architecture in a scope", swap('namespace = "arch" }', 'namespace = "arch", arch = "" }'), "operators.alice.keys[0].scopes[0]", "no release of kind package"),
+    ("a scope that meets no tier of its operator", swap('namespace = "arch" }', 'namespace = "artix" }'), "tiers.packages.operators", "'alice' has no key whose scopes meet"),
+    ("a scope of another architecture than the tier's", swap('arch = "x86_64" }', 'arch = "i686" }'), "tiers.iso.operators", "'iso-host' has no key"),
+    ("a client shared by two requesters", more(f'[requesters.other]\nclients = ["{CLIENT}"]\n'), "requesters.other.clients", "already stands under requester build-service"),
+    ("a client twice", swap(f'["{CLIENT}"]', f'["{CLIENT}", "{CLIENT}"]'), "requesters.build-service.clients", "already stands"),
+    ("a client in upper case", swap(CLIENT, CLIENT.upper()), "requesters.build-service.clients", "lower-case hex"),
+    ("a client cut short", swap(CLIENT, CLIENT[:-1]), "requesters.build-service.clients", "lower-case hex"),
+    ("a network with host bits", swap("192.0.2.0/24", "192.0.2.1/24"), "tiers.packages.networks", "host bits set"),
+    ("a host name for a network", swap("192.0.2.0/24", "localhost"), "tiers.packages.networks", "write an address or network"),
+    ("an operator's name with a space", POLICY.replace("operators.bob", 'operators."b ob"').replace('"bob"', '"b ob"'), "operators.'b ob'", "names are lower-case"),
+    ("an operator's name that rings the bell", POLICY.replace("operators.bob", 'operators."b\\u0007"').replace('"bob"', '"b\\u0007"'), "operators.'b\\x07'", "names are lower-case"),
+    ("a tier's name in upper case", swap("[tiers.packages]", "[tiers.Packages]"), "tiers.'Packages'", "names are lower-case"),
+    ("a requester's name that is a path", POLICY.replace("requesters.build-service", 'requesters."../x"').replace('"build-service"', '"../x"'), "requesters.'../x'", "names are lower-case"),
+    ("a key of the file twice", swap("serial = 7", "serial = 7\nserial = 8"), "the file", "is not TOML"),
+    ("a tier twice", more("[tiers.iso]\n"), "the file", "is not TOML"),
+    ("no TOML", "{}", "the file", "is not TOML"),
+    ("arrays without end", "a = " + "[" * 100_000, "the file", "nested too deeply"),
+    ("a tier that is no table", POLICY[: POLICY.index("[tiers.packages]")] + f"[tiers]\nx = 1\n[requesters.r]\nclients = ['{CLIENT}']\n", "tiers.x", "Expected `object`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "place", "said"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG])
+def test_refuses(text, place, said):
+    with pytest.raises(Rejected) as refused:
+        parse_policy(text.encode(), "here/policy.toml")
+    assert refused.value.code == "policy-invalid"
+    assert refused.value.sentence.startswith(f"here/policy.toml: {place}: ")
+    assert said in refused.value.sentence
+    assert refused.value.sentence.isprintable()
+
+
+def test_refuses_a_file_that_is_too_large():
+    with pytest.raises(Rejected, match=f"p: the file: is over {MAX_POLICY_BYTES} bytes"):
+        parse_policy(POLICY.encode() + b"#" * MAX_POLICY_BYTES, "p")
+
+
+def test_refuses_a_file_that_is_not_utf8():
+    with pytest.raises(Rejected, match="p: the file: is not UTF-8"):
+        parse_policy(POLICY.encode() + b"# \xff", "p")
+
+
+def test_refuses_one_key_more_than_a_key_ring_holds():
+    room = MAX_KEYS - 4
+    full = POLICY + "".join(key_table("alice", number=number) for number in range(2, room + 2))
+    assert len(parse_policy(full.encode(), "p").key_ring) == MAX_KEYS
+    with pytest.raises(Rejected, match="one key too many"):
+        parse_policy((full + key_table("alice", number=room + 2)).encode(), "p")
+
+
+def test_n_of_n_is_allowed_and_so_are_tiers_side_by_side():
+    parse_policy(swap("threshold = 2", "threshold = 3").encode(), "p")
+    beside = other_tier(purl="pkg:alpm/artix/*", operators='["dave"]') + key_table(
+        "dave", scopes='[{ kind = "package", type = "alpm", namespace = "artix" }]'
+    )
+    assert len(parse_policy(more(beside).encode(), "p").tiers) == 3
+
+
+RAW = POLICY.encode()
+
+
+@given(st.integers(0, len(RAW) - 1), st.binary(max_size=3), st.integers(0, 30))
+@example(0, b"\xff", 0)
+@example(0, b"\x00", 0)
+def test_law_changed_bytes_are_read_or_refused_and_nothing_else(at, put, cut):
+    try:
+        policy = parse_policy(RAW[:at] + put + RAW[at + cut :], "p")
+    except Rejected as error:
+        refusal = error
+    else:
+        assert all(len(tier.operators) < 2 * tier.threshold for tier in policy.tiers)
+        assert all(tier.operators <= policy.operators for tier in policy.tiers)
+        return
+    assert refusal.code == "policy-invalid"
+    assert refusal.sentence.startswith("p: ")
+
+
+@given(st.binary(max_size=200))
+def test_law_any_bytes_are_refused(raw):
+    with pytest.raises(Rejected) as refused:
+        parse_policy(raw, "p")
+    assert refused.value.code == "policy-invalid"
