@@ -1,0 +1,70 @@
+"""The query strings that are read, as types; a parameter that is unknown, doubled or badly encoded is refused."""
+
+import json
+from typing import Annotated, Final, Literal, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from attestor.core.errors import Malformed
+from attestor.core.wire import Sha256Hex
+
+_MAX_FIELDS: Final = 16
+_MAX_SENTENCE: Final = 200
+
+Text = Annotated[str, Meta(min_length=1, max_length=512)]
+Limit = Annotated[int, Meta(ge=1, le=500, description="how many at most")]
+RequestState = Literal["waiting", "queued", "claimed", "signed", "refused", "aside", "withdrawn"]
+
+
+class Query(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What stands after the ``?``."""
+
+
+class ReleasesQuery(Query, frozen=True):
+    """Which releases: all that is given must match."""
+
+    purl: Text | UnsetType = UNSET
+    file: Text | UnsetType = UNSET
+    digest: Sha256Hex | UnsetType = UNSET
+    tier: Text | UnsetType = UNSET
+    state: Literal["pending", "reached", "disputed"] | UnsetType = UNSET
+    cursor: Text | UnsetType = UNSET
+    limit: Limit = 100
+
+
+class RequestsQuery(Query, frozen=True):
+    """Which signing requests."""
+
+    state: RequestState | UnsetType = UNSET
+    cursor: Text | UnsetType = UNSET
+    limit: Limit = 100
+
+
+class WaitQuery(Query, frozen=True):
+    """How long to wait for the request to settle, in seconds."""
+
+    wait: Annotated[int, Meta(ge=0, le=60)] = 0
+
+
+T = TypeVar("T", bound=Query)
+
+
+def read(raw: str, type_: type[T]) -> T:
+    """Decode a raw query string. Raises ``Malformed`` ``query-invalid``."""
+    try:
+        pairs = parse_qsl(raw, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError as error:
+        raise _invalid(str(error)) from None
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise _invalid("a parameter stands there twice")
+    try:
+        return msgspec.convert(fields, type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+
+
+def _invalid(why: str) -> Malformed:
+    return Malformed("query-invalid", f"The query string does not fit: {json.dumps(why)[1:-1][:_MAX_SENTENCE]}.")
