@@ -54,18 +54,26 @@ def claims_of(
     Raises ``Forbidden``: ``key-revoked``, ``key-expired``, ``key-not-yet-valid``, ``statement-not-allowed``,
     ``key-out-of-scope``; ``Rejected``: ``name-fits-no-scope``, ``name-fits-two-scopes``.
     """
-    held = _speaking(statement, [policy.keys[key] for key in signers], received_at)
+    held = _speaking(statement, _in_order(policy, signers), received_at)
     claims: dict[tuple[str, str], Claim] = {}
     refusal: Rejected | None = None
     for key in held:
         try:
-            for claim in _claims_of_key(statement, key, payload_digest, received_at):
-                _merge(claims, claim)
+            # All of a statement or nothing: a subject that is refused takes its neighbours with it, wherever it stands.
+            said = tuple(_claims_of_key(statement, key, payload_digest, received_at))
         except Rejected as error:
             refusal = error
+        else:
+            for claim in said:
+                _merge(claims, claim)
     if not claims and refusal is not None:
         raise refusal
     return tuple(claims[place] for place in sorted(claims))
+
+
+def _in_order(policy: Policy, signers: frozenset[PublicKey]) -> list[OperatorKey]:
+    """Sort what a set holds, so that one envelope is always refused with the same words."""
+    return [policy.keys[key] for key in sorted(signers, key=lambda key: key.fingerprint)]
 
 
 def _merge(claims: dict[tuple[str, str], Claim], claim: Claim) -> None:
