@@ -87,7 +87,7 @@ async def build(backend: Backend, folder: Path, file_name: str, log: BinaryIO) -
             if not await taken.drain(child):
                 why = f"the log is over {backend.limits.log_bytes} bytes"
             elif code := await child.wait():
-                why = f"the backend ended with exit code {code}"
+                why = f"the backend ended with exit code {code}" if code > 0 else "the build's supervisor was killed"
     except TimeoutError:
         why = f"the build took more than {backend.limits.wall_seconds} s"
     finally:

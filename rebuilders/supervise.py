@@ -57,6 +57,8 @@ def _become(limits: dict[str, int], command: list[str]) -> None:
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.setsid()
+        # A build that kills its supervisor ends with it.
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         _limit(resource.RLIMIT_CORE, 0)
         for name, value in limits.items():
             _limit(_RESOURCES[name], value)
