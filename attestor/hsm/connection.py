@@ -128,7 +128,7 @@ class _Pool(urllib3.PoolManager):
         if not url.startswith(self._origin):
             raise Rejected("hsm-sdk", "The nethsm SDK asked for a URL outside of its device.")
         ends = time.monotonic() + self._settings.answer_seconds
-        request["timeout"] = urllib3.Timeout(self._settings.connect_seconds, self._settings.answer_seconds)
+        request["timeout"] = urllib3.Timeout(connect=self._settings.connect_seconds, read=self._settings.answer_seconds)
         request.update(preload_content=False, retries=False)
         response = super().urlopen(method, url, redirect=False, **request)
         try:
@@ -157,7 +157,7 @@ def _proof(settings: NodeSettings) -> dict[str, Any]:
 
 def _read(response: urllib3.BaseHTTPResponse, ends: float) -> bytes:
     body = bytearray()
-    for piece in response.stream(_PIECE, decode_content=False):
+    while piece := response.read1(_PIECE, decode_content=False):  # read() waits for the whole of a piece
         body += piece
         if len(body) > MAX_ANSWER:
             raise urllib3.exceptions.ProtocolError("the answer is too long")

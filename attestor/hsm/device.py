@@ -142,6 +142,10 @@ class Device:
     async def call(self, slot: Slot, login: Login, work: Callable[[NetHSM], T]) -> T:
         """``work`` on a node that serves; what may pass is tried again, there or on the next node, within the deadline."""
         ends = self._deadline()
+
+        async def once() -> T:
+            return await self._on(self._pick(login), slot, login, work, ends)
+
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
             wait=lambda _: max(_SHORTEST_WAIT, min(node.ready_in(login.user) for node in self._nodes)),
@@ -149,7 +153,7 @@ class Device:
             reraise=True,
         )
         with self._counted():
-            return await retrying(lambda: self._on(self._pick(login), slot, login, work, ends))
+            return await retrying(once)
 
     def _pick(self, login: Login) -> Node:
         """In turn, those first that serve this user now."""
