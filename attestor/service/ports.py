@@ -263,16 +263,22 @@ class ArtifactBytes(Protocol):
         """
 
 
-class Signer(Protocol):
-    """One release key on an HSM, behind its OpenPGP certificate."""
-
-    fingerprint: str
-
-    def slot(self) -> AbstractAsyncContextManager[None]:
-        """Wait for a free place at the HSM."""
+class Pen(Protocol):
+    """A place at the HSM, taken: what is asked of it waits for nobody."""
 
     async def sign(self, authorisation: Authorisation, hasher: Hasher) -> bytes:
         """Make the binary detached OpenPGP signature, verified against the certificate before it is returned.
 
         Raises ``Unavailable`` (another try may succeed) or ``Rejected`` (the device refuses for good).
         """
+
+
+class Signer(Protocol):
+    """One release key on an HSM, behind its OpenPGP certificate."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Upper-case hex version 4 fingerprint of the certificate."""
+
+    def slot(self) -> AbstractAsyncContextManager[Pen]:
+        """Wait for a free place at the HSM, so that the caller can look once more before it signs."""

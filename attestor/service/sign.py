@@ -80,14 +80,14 @@ async def _sign(signing: Signing, job: Job) -> None:
         return
     created = await signing.queue.fix_time(job, signing.now().replace(microsecond=0))
     job = await signing.queue.renew(job, signing.lease_seconds)
-    async with signer.slot():
+    async with signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(job, signing.lease_seconds)
         permit = await _permit(signing, job, tier, measure, created)
         if not isinstance(permit, Authorisation):
             await _give_back(signing, job, permit)
             return
-        signature = await signer.sign(permit, measure.hasher)
+        signature = await pen.sign(permit, measure.hasher)
     await signing.queue.signed(job, permit, signer.fingerprint, signature)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, TypeAlias
 
 import asyncpg
@@ -64,3 +65,10 @@ def translated() -> Iterator[None]:
         raise Unavailable("database-unavailable", "The database cannot be reached; try again later.") from error
     except asyncpg.PostgresError as error:
         raise Unavailable("database-refused", f"The database refused the statement ({error.sqlstate}).") from error
+
+
+async def clock(pool: Pool) -> datetime:
+    """The database's clock. Raises ``Unavailable``."""
+    with translated():
+        moment: datetime = await pool.fetchval("SELECT clock_timestamp()")
+    return moment

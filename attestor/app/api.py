@@ -1,0 +1,89 @@
+"""The API's process: it takes attestations and requests, and holds no HSM credential (P9)."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from attestor.api import listeners as door
+from attestor.app.clock import now
+from attestor.app.parts import database_probe
+from attestor.config import Config, ServedListener
+from attestor.content.spool import Spool
+from attestor.core.errors import AttestorError
+from attestor.core.secret import Secret
+from attestor.service.gate import Gate
+from attestor.store.ledger import PostgresLedger
+from attestor.store.listen import listening
+from attestor.store.pool import Settings, connect
+
+_REEVALUATE_SECONDS: Final = 5.0
+_REEVALUATE_AT_ONCE: Final = 200
+
+log = structlog.get_logger("attestor.api")
+
+
+@asynccontextmanager
+async def api(config: Config) -> AsyncIterator[door.Running]:
+    """Serve every listener of the deployment for as long as the context lasts; leaving answers what is under way."""
+    view = config.for_role("api")
+    settings = Settings(dsn=_dsn(view.dsn))
+    spool = Spool(
+        config.content.spool, max_bytes=config.content.max_bytes, max_total_bytes=config.content.max_total_bytes
+    )
+    async with AsyncExitStack() as stack:
+        await asyncio.to_thread(spool.prepare)
+        pool = await stack.enter_async_context(connect(settings))
+        watch = await stack.enter_async_context(listening(settings))
+        gate = Gate(ledger=PostgresLedger(pool), policy=config.policy, spool=spool, watch=watch, now=now)
+        await stack.enter_async_context(_reevaluating(gate))
+        running = await door.serve(
+            [_listener(served) for served in view.listeners],
+            gate,
+            registry=CollectorRegistry(),
+            probes=(database_probe(pool, now),),
+        )
+        log.info("serving", addresses=[f"{host}:{port}" for host, port in running.addresses])
+        try:
+            yield running
+        finally:
+            await running.stop()
+            await gate.drain()
+
+
+def _dsn(dsn: Secret | None) -> str:
+    if dsn is None:
+        raise AssertionError("the API's role has a connection string")
+    return dsn.reveal()
+
+
+def _listener(served: ServedListener) -> door.Listener:
+    listener = served.listener
+    tls = None
+    if listener.certificate is not None and served.key is not None:
+        tls = door.TlsFiles(listener.certificate, served.key, listener.client_ca)
+    return door.Listener(address=listener.address, audiences=frozenset(listener.audiences), tls=tls)
+
+
+@asynccontextmanager
+async def _reevaluating(gate: Gate) -> AsyncIterator[None]:
+    """Evaluate again what another policy or a key's time has changed, so that nobody has to ask for it first."""
+
+    async def work() -> None:
+        while True:
+            try:
+                more = await gate.reevaluate(_REEVALUATE_AT_ONCE)
+            except AttestorError as error:
+                more = 0
+                log.warning("reevaluation", code=error.code, detail=error.sentence)
+            await asyncio.sleep(0 if more else _REEVALUATE_SECONDS)
+
+    task = asyncio.create_task(work(), name="reevaluation")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

@@ -1,0 +1,102 @@
+"""A release key: where the HSM's room and OpenPGP's meet (port ``Signer``)."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from attestor.config import Config
+from attestor.core.authorisation import Authorisation
+from attestor.core.errors import Rejected
+from attestor.core.hashstate import Hasher
+from attestor.core.secret import Secret
+from attestor.hsm.connection import NodeSettings
+from attestor.hsm.device import Device, DeviceSettings, SigningSlot
+from attestor.hsm.keys import SigningKey
+from attestor.openpgp.certificate import Certificate, parse_certificate
+from attestor.openpgp.signature import draft_signature
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePen:
+    """A taken place at the HSM, with the key and its certificate."""
+
+    slot: SigningSlot
+    key: SigningKey
+    certificate: Certificate
+
+    async def sign(self, authorisation: Authorisation, hasher: Hasher) -> bytes:
+        draft = draft_signature(self.certificate, created=authorisation.created, file_sha512=authorisation.sha512)
+        raw = await self.slot.sign(self.key, draft.digest(hasher))
+        return draft.seal(raw, hasher)
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseKey:
+    """See the port for its promises."""
+
+    device: Device
+    key: SigningKey
+    certificate: Certificate
+
+    @property
+    def fingerprint(self) -> str:
+        return self.certificate.fingerprint
+
+    @asynccontextmanager
+    async def slot(self) -> AsyncIterator[ReleasePen]:
+        async with self.device.slot() as slot:
+            yield ReleasePen(slot, self.key, self.certificate)
+
+
+def device_of(config: Config) -> Device:
+    """The HSM of a deployment; opens nothing yet."""
+    hsm = config.hsm
+    nodes = tuple(
+        NodeSettings(url=node.url, fingerprint=node.fingerprint, answer_seconds=hsm.deadline_seconds / 2)
+        for node in hsm.nodes
+    )
+    settings = DeviceSettings(
+        nodes=nodes, slots=hsm.slots, deadline_seconds=hsm.deadline_seconds, production=hsm.production
+    )
+    return Device(settings)
+
+
+def signing_keys_of(config: Config, passphrases: Mapping[str, Secret]) -> dict[str, SigningKey]:
+    """The keys as the HSM's room knows them, by the name that tiers use."""
+    return {
+        name: SigningKey(
+            name=name,
+            key_id=section.key_id,
+            user=section.device_user,
+            passphrase=passphrases[name],
+            algorithm=section.algorithm,
+        )
+        for name, section in config.signing_keys.items()
+    }
+
+
+async def open_release_keys(config: Config, device: Device, passphrases: Mapping[str, Secret]) -> dict[str, ReleaseKey]:
+    """Read each key's certificate from the device, and refuse one that is not what the deployment says.
+
+    Raises ``Rejected`` ``certificate-missing`` or ``certificate-differs``, and what the device and OpenPGP's room raise.
+    """
+    keys = signing_keys_of(config, passphrases)
+    await device.check(list(keys.values()))
+    return {name: await _open(config, device, key) for name, key in keys.items()}
+
+
+async def _open(config: Config, device: Device, key: SigningKey) -> ReleaseKey:
+    raw = await device.certificate(key)
+    if raw is None:
+        raise Rejected(
+            "certificate-missing", f"The signing key {key.name} has no OpenPGP certificate: run attestor hsm provision."
+        )
+    certificate = parse_certificate(raw)
+    expected = config.signing_keys[key.name].certificate_fingerprint
+    if certificate.algorithm is not key.algorithm or expected not in {None, certificate.fingerprint}:
+        raise Rejected(
+            "certificate-differs",
+            f"The certificate of signing key {key.name} is {certificate.algorithm} {certificate.fingerprint}, "
+            "which is not what the deployment file says.",
+        )
+    return ReleaseKey(device, key, certificate)

@@ -1,0 +1,94 @@
+"""``attestor serve``: one child process per role, restarted when it dies, drained on SIGTERM; ``--role`` is one of them."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import structlog
+import uvloop
+
+from attestor.app.api import api
+from attestor.app.ending import stop_on_signals, until
+from attestor.app.signer import sign_until, signer
+from attestor.app.telemetry import configure_logs
+from attestor.config import Config, load_config
+
+ROLES: Final = ("api", "signer")
+_RESTART_SECONDS: Final = (0.2, 1.0, 5.0, 15.0)
+_DRAIN_SECONDS: Final = 40.0
+
+log = structlog.get_logger("attestor.serve")
+
+
+def run(config_path: Path, role: str | None) -> None:
+    """Run one role in this process, or every role in children, until SIGTERM or SIGINT."""
+    config = load_config(config_path)
+    configure_logs(config.logging.level)
+    for warning in config.warnings:
+        log.warning("configuration", detail=warning)
+    work = {"api": _run_api, "signer": _run_signer}.get(role, _run_children) if role else _run_children
+    uvloop.run(work(config))
+
+
+async def _run_api(config: Config) -> None:
+    stop = stop_on_signals()
+    async with api(config):
+        await stop.wait()
+
+
+async def _run_signer(config: Config) -> None:
+    stop = stop_on_signals()
+    async with signer(config) as signing:
+        log.info("signing", keys={name: key.fingerprint for name, key in signing.signers.items()})
+        await sign_until(signing, stop, workers=config.hsm.slots, poll_seconds=config.signer.poll_seconds)
+
+
+async def _run_children(config: Config) -> None:
+    stop = stop_on_signals()
+    async with children(config.path):
+        await stop.wait()
+
+
+@asynccontextmanager
+async def children(config_path: Path, *, roles: tuple[str, ...] = ROLES) -> AsyncIterator[None]:
+    """Keep one child process per role running for as long as the context lasts; leaving drains them."""
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        for role in roles:
+            group.create_task(_keep(config_path, role, stop), name=f"role {role}")
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+async def _keep(config_path: Path, role: str, stop: asyncio.Event) -> None:
+    failures = 0
+    while not stop.is_set():
+        child = await _start(config_path, role)
+        await until(stop, child.wait())
+        if stop.is_set():
+            await _drain(child)
+            return
+        delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
+        failures += 1
+        log.error("role ended", role=role, exit_code=child.returncode, restart_seconds=delay)
+        await until(stop, asyncio.sleep(delay))
+
+
+async def _start(config_path: Path, role: str) -> asyncio.subprocess.Process:
+    arguments = (sys.executable, "-m", "attestor", "serve", "--config", str(config_path), "--role", role)
+    return await asyncio.create_subprocess_exec(*arguments, stdin=asyncio.subprocess.DEVNULL)
+
+
+async def _drain(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is None:
+        child.terminate()
+    try:
+        await asyncio.wait_for(child.wait(), _DRAIN_SECONDS)
+    except TimeoutError:
+        child.kill()
+        await child.wait()
