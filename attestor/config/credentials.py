@@ -56,11 +56,11 @@ class CredentialStore:
         return Secret(text)
 
     def has(self, name: str) -> bool:
-        return any((place / name).exists() for place in self._places())
+        return any(_there(place / name) for place in self._places())
 
     def _find(self, name: str) -> Path:
         for place in self._places():
-            if (place / name).exists():
+            if _there(place / name):
                 return place / name
         places = " or ".join(map(str, self._places())) or "no place: [credentials] folder is not set"
         raise Missing("credential-missing", f"There is no credential {name!r} in {places}: put it there, mode 0600.")
@@ -73,6 +73,14 @@ class CredentialStore:
         if path.parent == self.handed and found.st_uid == 0:
             return 0o027
         return 0o077
+
+
+def _there(path: Path) -> bool:
+    """Path.exists() raises where a unit hides the folder (InaccessiblePaths=)."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _unreadable(path: Path) -> Rejected:
