@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -52,7 +52,7 @@ class _Visit:
     request_id: str
     started: float
     row: Row | None = None
-    places: Mapping[str, str] = _NO_PLACES
+    places: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
 
 

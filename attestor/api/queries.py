@@ -53,6 +53,8 @@ T = TypeVar("T", bound=Query)
 
 def read(raw: str, type_: type[T]) -> T:
     """Decode a raw query string. Raises ``Malformed`` ``query-invalid``."""
+    if not raw:
+        return type_()
     try:
         pairs = parse_qsl(raw, keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except ValueError as error:

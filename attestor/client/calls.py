@@ -1,0 +1,174 @@
+"""The calls of ``/v1`` as methods."""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import aiohttp
+import msgspec
+
+from attestor.client.answers import body, decoded
+from attestor.client.patience import Unreachable, patiently
+from attestor.core.errors import Rejected
+from attestor.core.wire import (
+    Explanation,
+    Receipt,
+    ReleasePage,
+    ReleaseView,
+    SigningRequestAsk,
+    SigningRequestPage,
+    SigningRequestView,
+)
+
+MAX_SIGNATURE: Final = 16 << 10
+"""What pacman reads of a detached signature."""
+_WAIT_SECONDS: Final = 60
+_CONNECT_SECONDS: Final = 10
+_SILENCE_SECONDS: Final = 90
+_PIECE: Final = 256 << 10
+_REQUESTS: Final = "/v1/signing-requests"
+
+T = TypeVar("T")
+Progress = Callable[[int], None]
+"""Told how many more bytes are done."""
+
+
+class AttestorClient:
+    """One service at ``base_url`` (``https://host:port``); use as an asynchronous context.
+
+    Every method raises the errors of ``core.errors`` that the service raised, and ``Unavailable`` ``unreachable`` where
+    none answered within *patience_seconds*.
+    """
+
+    def __init__(
+        self, base_url: str, *, tls: ssl.SSLContext | None = None, patience_seconds: float = 30, connections: int = 8
+    ) -> None:
+        if not base_url.startswith(("https://", "http://")):
+            raise Rejected("client-url", f"{base_url!r} is no address of a service: https://host:port.")
+        self._base = base_url.rstrip("/")
+        self._patience = patience_seconds
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=connections),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def submit(self, attestation: bytes) -> Receipt:
+        """Send one attestation; sending it again changes nothing."""
+        return await self._call("POST", "/v1/attestations", Receipt, content=attestation)
+
+    async def release(self, release_id: str) -> ReleaseView:
+        return await self._call("GET", f"/v1/releases/{release_id}", ReleaseView)
+
+    async def explain(self, release_id: str) -> Explanation:
+        return await self._call("GET", f"/v1/releases/{release_id}/explanation", Explanation)
+
+    async def releases(self, **wanted: str | int | None) -> ReleasePage:
+        """One page; *wanted* is any of purl, file, digest, tier, state, cursor, limit."""
+        return await self._call("GET", "/v1/releases", ReleasePage, query=wanted)
+
+    async def envelope(self, release_id: str, operator: str, payload_digest: str) -> bytes:
+        """One attestation, byte for byte as it came."""
+        return await self._bytes(f"/v1/releases/{release_id}/envelopes/{operator}/{payload_digest}")
+
+    async def ask(self, asked: SigningRequestAsk) -> SigningRequestView:
+        """Ask for a signature; asking again joins the live or signed request."""
+        return await self._call("POST", _REQUESTS, SigningRequestView, content=msgspec.json.encode(asked))
+
+    async def request(self, request_id: str, *, wait_seconds: int = 0) -> SigningRequestView:
+        """Where a request stands; with *wait_seconds* (60 at most), when it has settled or then."""
+        query = {"wait": min(wait_seconds, _WAIT_SECONDS) or None}
+        return await self._call("GET", f"{_REQUESTS}/{request_id}", SigningRequestView, query=query)
+
+    async def requests(self, **wanted: str | int | None) -> SigningRequestPage:
+        """One page of one's own requests; *wanted* is any of state, cursor, limit."""
+        return await self._call("GET", _REQUESTS, SigningRequestPage, query=wanted)
+
+    async def withdraw(self, request_id: str) -> SigningRequestView:
+        return await self._call("POST", f"{_REQUESTS}/{request_id}/withdraw", SigningRequestView, repeatable=False)
+
+    async def retry(self, request_id: str) -> SigningRequestView:
+        """Queue a request again that was set aside."""
+        return await self._call("POST", f"{_REQUESTS}/{request_id}/retry", SigningRequestView, repeatable=False)
+
+    async def signature(self, request_id: str) -> bytes:
+        """The binary detached signature. Raises ``Missing`` until there is one."""
+        return await self._bytes(f"{_REQUESTS}/{request_id}/signature", MAX_SIGNATURE)
+
+    async def upload(self, request_id: str, file: Path, progress: Progress) -> SigningRequestView:
+        """Stream a file; after a failure that may pass, from its start. *progress* hears of the bytes of each try."""
+
+        async def once() -> SigningRequestView:
+            with file.open("rb") as opened:
+                headers = {"Content-Type": "application/octet-stream"}
+                # The service refuses before a byte is sent what it does not want.
+                sending = self._session.put(
+                    f"{self._base}{_REQUESTS}/{request_id}/content",
+                    data=_pieces(opened.read, progress),
+                    headers=headers,
+                    expect100=True,
+                    allow_redirects=False,
+                )
+                async with sending as response:
+                    return await decoded(response, SigningRequestView)
+
+        return await patiently(lambda: _reached(once), seconds=self._patience)
+
+    async def _call(  # noqa: PLR0913 - what a request is, each by name
+        self,
+        method: str,
+        path: str,
+        type_: type[T],
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        content: bytes | None = None,
+        repeatable: bool = True,
+    ) -> T:
+        async def once() -> T:
+            asking = self._session.request(
+                method,
+                self._base + path,
+                params={name: value for name, value in (query or {}).items() if value is not None},
+                data=content,
+                headers={"Content-Type": "application/json"} if content is not None else {},
+                allow_redirects=False,
+            )
+            async with asking as response:
+                return await decoded(response, type_)
+
+        return await patiently(lambda: _reached(once), seconds=self._patience, repeatable=repeatable)
+
+    async def _bytes(self, path: str, limit: int = 1 << 20) -> bytes:
+        async def once() -> bytes:
+            async with self._session.get(self._base + path, allow_redirects=False) as response:
+                return await body(response, limit)
+
+        return await patiently(lambda: _reached(once), seconds=self._patience)
+
+
+async def _reached(call: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await call()
+    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        raise Rejected("tls-refused", f"The service cannot be trusted, or does not trust you: {error}.") from None
+    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+        why = str(error) or type(error).__name__
+        raise Unreachable("unreachable", f"The service does not answer: {why}.") from None
+
+
+async def _pieces(read: Callable[[int], bytes], progress: Progress) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(read, _PIECE):
+        yield piece
+        progress(len(piece))

@@ -1,0 +1,32 @@
+"""How often a call is made: what may pass is tried again until a deadline, everything else is said at once."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+
+from attestor.core.errors import Unavailable
+
+T = TypeVar("T")
+
+
+class Unreachable(Unavailable):
+    """No answer came, so nobody knows whether the call was done."""
+
+
+async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeatable: bool = True) -> T:
+    """The result of *call*, tried again while it raises ``Unavailable`` and the deadline is not over.
+
+    A call that is not *repeatable* is only made again where the service said that it did not do it.
+    """
+
+    def may_pass(error: BaseException) -> bool:
+        return isinstance(error, Unavailable) and (repeatable or not isinstance(error, Unreachable))
+
+    tries = AsyncRetrying(
+        retry=retry_if_exception(may_pass),
+        stop=stop_after_delay(seconds),
+        wait=wait_random_exponential(multiplier=0.2, max=5),
+        reraise=True,
+    )
+    return await tries(call)
