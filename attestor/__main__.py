@@ -1,0 +1,5 @@
+"""``python -m attestor`` is ``attestor``."""
+
+from attestor.cli import main
+
+main()

@@ -1,0 +1,83 @@
+"""For who sets it up: schema, every part tried, the HSM."""
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from attestor.cli.output import ConfigOption, Exit, JsonOption, leave, now, say, say_json
+
+if TYPE_CHECKING:
+    from attestor.app.check import Finding
+    from attestor.config import Config
+
+hsm = typer.Typer(help="The HSM that holds the release keys.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("migrate")(migrate)
+    app.command("check")(check)
+
+
+@hsm.callback()
+def _hsm() -> None:
+    pass
+
+
+def migrate(*, config: ConfigOption) -> None:
+    """Bring the database's schema up to date, as its owner; safe to repeat, and from anywhere at once."""
+    import asyncio
+
+    from attestor.config import Role, load_config
+    from attestor.store.migrate import migrate as apply
+
+    dsn = load_config(config).for_role(Role.OWNER).dsn
+    applied = asyncio.run(apply("" if dsn is None else dsn.reveal()))
+    for name in applied:
+        say(f"applied {name}")
+    say(f"The schema is up to date{'' if applied else '; nothing was to do'}.")
+
+
+def check(*, config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Try every part that the deployment stands on: one line each, with the remedy."""
+    import asyncio
+
+    from attestor.config import load_config
+
+    findings = asyncio.run(_checked(load_config(config), aloud=not as_json))
+    if as_json:
+        say_json(findings)
+    leave(Exit.YES if all(finding.ok for finding in findings) else Exit.ERROR)
+
+
+@hsm.command("status")
+def status(*, config: ConfigOption, as_json: JsonOption = False) -> None:
+    """Read each node, and on it each release key: login, type, certificate. Changes nothing."""
+    import asyncio
+
+    from attestor.app.check import hsm as look
+    from attestor.config import Role, load_config
+
+    loaded = load_config(config)
+    findings = asyncio.run(look(loaded, loaded.for_role(Role.SIGNER)))
+    if as_json:
+        say_json(findings)
+    else:
+        for finding in findings:
+            _print(finding)
+    leave(Exit.YES if all(finding.ok for finding in findings) else Exit.ERROR)
+
+
+async def _checked(config: "Config", *, aloud: bool) -> "list[Finding]":
+    from attestor.app.check import check as look
+
+    findings = []
+    async for finding in look(config, now):
+        findings.append(finding)
+        if aloud:
+            _print(finding)
+    return findings
+
+
+def _print(finding: "Finding") -> None:
+    remedy = f" Remedy: {finding.remedy}." if finding.remedy else ""
+    say(f"{'ok   ' if finding.ok else 'FAIL '} {finding.part}: {finding.detail}{'.' if remedy else ''}{remedy}")

@@ -1,0 +1,154 @@
+"""For who wants to know: what was agreed, by whom, and why not. Needs no account."""
+
+import re
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import typer
+
+from attestor.cli.connection import CaOption, Connection, ServerOption
+from attestor.cli.output import Exit, JsonOption, leave, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from attestor.client.calls import AttestorClient
+    from attestor.core.wire import DecisionView, Explanation, ReleaseLine
+
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_PAGE: Final = 500
+_MEANING: Final = {"reached": Exit.YES, "pending": Exit.PENDING, "disputed": Exit.REFUSED}
+
+SubjectArgument = Annotated[
+    str, typer.Argument(help="A release id, a purl, a file's SHA-256, or a file name.", show_default=False)
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+    app.command("explain")(explain)
+
+
+def status(  # noqa: PLR0913 - one flag each
+    subject: Annotated[
+        str | None, typer.Argument(help="A release id, a purl, a file's SHA-256, or a file name; all without it.")
+    ] = None,
+    *,
+    server: ServerOption,
+    ca: CaOption = None,
+    tier: Annotated[str | None, typer.Option(help="Only releases of this tier.")] = None,
+    state: Annotated[
+        Literal["pending", "reached", "disputed"] | None, typer.Option(help="Only releases in this state.")
+    ] = None,
+    limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=100_000)] = 100,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what was agreed. With a subject the exit code says it too: 0 reached, 2 pending, 3 disputed."""
+    filters = {"tier": tier, "state": state}
+    found = Connection(server, ca).run(lambda client: _find(client, subject, filters, limit))
+    if as_json:
+        say_json(found)
+    else:
+        say_table(("state", "agree", "tier", "file", "release"), map(_cells, found))
+        if subject is not None:
+            for line in found:
+                say(f"{line.file_name}: {line.decision.sentence}")
+    if subject is not None:
+        leave(_outcome(line.decision for line in found))
+
+
+def explain(
+    subject: SubjectArgument,
+    *,
+    server: ServerOption,
+    ca: CaOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print the whole chain: who said what and when, what counts and why not, and what followed."""
+
+    async def work(client: "AttestorClient") -> "list[Explanation]":
+        found = await _find(client, subject, {}, _PAGE)
+        return [await client.explain(line.id) for line in found]
+
+    explained = Connection(server, ca).run(work)
+    if as_json:
+        say_json(explained)
+    else:
+        for one in explained:
+            _print(one)
+    leave(_outcome(one.release.decision for one in explained))
+
+
+async def _find(
+    client: "AttestorClient", subject: str | None, filters: dict[str, str | None], limit: int
+) -> "list[ReleaseLine]":
+    from attestor.core.errors import Missing
+
+    if subject is None:
+        return await _pages(client, filters, limit)
+    found = await _by_id(client, subject) or await _pages(client, {**filters, **_named(subject)}, limit)
+    if not found:
+        raise Missing("no-release", f"The service knows no release {subject!r}: nobody attested or asked for it.")
+    return found
+
+
+async def _by_id(client: "AttestorClient", subject: str) -> "list[ReleaseLine]":
+    from attestor.core.errors import Missing
+    from attestor.core.wire import ReleaseLine
+
+    if not _DIGEST.fullmatch(subject):
+        return []
+    try:
+        view = await client.release(subject)
+    except Missing:
+        return []
+    names = {"id": view.id, "kind": view.kind, "purl": view.purl, "file_name": view.file_name}
+    return [ReleaseLine(**names, decision=view.decision)]
+
+
+def _named(subject: str) -> dict[str, str]:
+    if _DIGEST.fullmatch(subject):
+        return {"digest": subject}
+    return {"purl": subject} if subject.startswith("pkg:") else {"file": PurePath(subject).name}
+
+
+async def _pages(client: "AttestorClient", filters: dict[str, str | None], limit: int) -> "list[ReleaseLine]":
+    found: list[ReleaseLine] = []
+    cursor: str | None = None
+    while len(found) < limit:
+        page = await client.releases(**filters, cursor=cursor, limit=min(_PAGE, limit - len(found)))
+        found += page.releases
+        cursor = page.cursor
+        if cursor is None:
+            break
+    return found
+
+
+def _cells(line: "ReleaseLine") -> tuple[str, ...]:
+    decision = line.decision
+    agree = f"{len(decision.agreeing)} of {decision.threshold}"
+    return (decision.state, agree, decision.tier, line.file_name, line.id)
+
+
+def _outcome(decisions: "Iterable[DecisionView]") -> Exit:
+    return max((_MEANING[decision.state] for decision in decisions), default=Exit.ERROR)
+
+
+def _print(one: "Explanation") -> None:
+    release, decision = one.release, one.release.decision
+    say(f"{release.file_name}\n  {release.kind} {release.purl}\n  release {release.id}")
+    say(f"  {decision.state}: {decision.sentence} [{decision.reason}]")
+    say(f"  tier {decision.tier}, policy serial {decision.policy_serial}, sha256 {decision.policy_digest}")
+    if decision.sha256:
+        say(f"  bytes: sha256 {decision.sha256}, {decision.size or 'unstated'} bytes")
+    votes = (
+        (vote.operator, vote.outcome, vote.sha256 or "", _counts(vote.reason, counted=vote.counted), vote.form)
+        for vote in release.votes
+    )
+    say_table(("operator", "outcome", "sha256", "counts", "form"), votes)
+    events = ((f"{event.at:%Y-%m-%d %H:%M:%S}Z", event.what, event.detail, event.request or "") for event in one.events)
+    say_table(("when", "what", "detail", "request"), events)
+
+
+def _counts(reason: str | None, *, counted: bool) -> str:
+    return "yes" if counted else f"no: {reason or 'no bytes stated'}"
