@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -11,10 +11,15 @@ import structlog
 import uvloop
 
 from attestor.app.api import api
+from attestor.app.clock import now
+from attestor.app.embedded import embedded_parts, resolved
 from attestor.app.ending import stop_on_signals, until
+from attestor.app.house import make_house
+from attestor.app.provisioning import provision_hsm
 from attestor.app.signer import sign_until, signer
 from attestor.app.telemetry import configure_logs
 from attestor.config import Config, load_config
+from attestor.store.migrate import migrate
 
 ROLES: Final = ("api", "signer")
 _RESTART_SECONDS: Final = (0.2, 1.0, 5.0, 15.0)
@@ -23,14 +28,28 @@ _DRAIN_SECONDS: Final = 40.0
 log = structlog.get_logger("attestor.serve")
 
 
-def run(config_path: Path, role: str | None) -> None:
+def main(*, config: Path | None, role: str | None, embedded: Path | None) -> None:
     """Run one role in this process, or every role in children, until SIGTERM or SIGINT."""
-    config = load_config(config_path)
-    configure_logs(config.logging.level)
-    for warning in config.warnings:
+    if embedded is not None:
+        config = make_house(embedded, say)
+    if config is None:
+        raise AssertionError("the command line asked for one of the two")
+    deployment = load_config(config)
+    configure_logs(deployment.logging.level)
+    for warning in deployment.warnings:
         log.warning("configuration", detail=warning)
-    work = {"api": _run_api, "signer": _run_signer}.get(role, _run_children) if role else _run_children
-    uvloop.run(work(config))
+    match role:
+        case "api":
+            uvloop.run(_run_api(resolved(deployment)))
+        case "signer":
+            uvloop.run(_run_signer(resolved(deployment)))
+        case _:
+            uvloop.run(_run_all(deployment))
+
+
+def say(sentence: str) -> None:
+    """What a person at the terminal should know; logs go to standard error."""
+    print(sentence, flush=True)  # noqa: T201 - this is the terminal
 
 
 async def _run_api(config: Config) -> None:
@@ -46,10 +65,21 @@ async def _run_signer(config: Config) -> None:
         await sign_until(signing, stop, workers=config.hsm.slots, poll_seconds=config.signer.poll_seconds)
 
 
-async def _run_children(config: Config) -> None:
+async def _run_all(config: Config) -> None:
     stop = stop_on_signals()
-    async with children(config.path):
+    async with running(config, say):
         await stop.wait()
+
+
+@asynccontextmanager
+async def running(config: Config, say: Callable[[str], None]) -> AsyncIterator[Config]:
+    """Every role and embedded part of a deployment, for as long as the context lasts; yields it with the endpoints."""
+    async with embedded_parts(config, say) as placed:
+        if placed is not config:
+            await migrate(placed.database.dsn_owner)
+            await provision_hsm(placed, now())
+        async with children(config.path):
+            yield placed
 
 
 @asynccontextmanager

@@ -63,3 +63,14 @@ async def _locked(dsn: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]
         raise Unavailable("database-unavailable", "The database went away during the migration.") from error
     finally:
         await connection.close()
+
+
+async def create_database(dsn: str, name: str) -> None:
+    """Create a database where it is missing; *dsn* is of a user who may."""
+    with translated():
+        connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+            await connection.execute(f'CREATE DATABASE "{name}"')
+    finally:
+        await connection.close()

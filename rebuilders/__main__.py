@@ -1,0 +1,5 @@
+"""``python -m rebuilders`` is ``attestor-rebuilder``."""
+
+from rebuilders.cli import main
+
+main()
