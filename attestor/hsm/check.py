@@ -1,8 +1,9 @@
 """What `attestor check` tries on each node: is it a device that may be used, and is each release key what it should be?"""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from nethsm import Info, Key, NetHSM
 
@@ -11,6 +12,7 @@ from attestor.core.errors import AttestorError, Missing, Rejected
 from attestor.hsm.keys import ASKING, Login, SigningKey
 
 T = TypeVar("T")
+_THREE_ZERO: Final = re.compile(r"\s*v?0*3\.0+(?![0-9])")
 
 
 class Ask(Protocol):
@@ -75,7 +77,7 @@ def require_device(info: Info, *, production: bool) -> None:
 
 def require_version(version: str) -> None:
     """Refuse 3.0, the only version in which mode PKCS1 hashes and wraps by itself: RSA signatures would be of something else."""
-    if version.strip().lstrip("v").split(".")[:2] == ["3", "0"]:
+    if _THREE_ZERO.match(version):
         raise Rejected("hsm-version", "NetHSM 3.0 makes other RSA signatures than all other versions: update it.")
 
 

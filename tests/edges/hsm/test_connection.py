@@ -63,7 +63,7 @@ class Peer:
             except OSError:
                 return
             self.connections += 1
-            plain.settimeout(3)
+            plain.settimeout(1)
             with contextlib.suppress(OSError), self._context.wrap_socket(plain, server_side=True) as connection:
                 while True:
                     piece = connection.recv(65536)
