@@ -19,7 +19,7 @@ from attestor.core.naming import Kind
 from rebuilders import agent, artifact, backend
 
 FILE = "greeting-1.2-1-any.pkg.tar.zst"
-LIMITS = backend.Limits()
+LIMITS = backend.Limits(wall_seconds=20)
 SUPERVISE = Path(backend.__file__).with_name("supervise.py")
 
 
