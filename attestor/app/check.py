@@ -80,7 +80,7 @@ async def _database(view: RoleView, clock: Callable[[], datetime]) -> Finding:
     part = f"database as {view.role}"
 
     async def look() -> Finding:
-        async with connect(Settings(_dsn(view), connections=1)) as pool:
+        async with connect(Settings(view.dsn.reveal(), connections=1)) as pool:
             skew = abs(await database_clock(pool) - clock())
         behind = f"answers; its clock and ours differ by {skew.total_seconds():.1f} s"
         if skew > MAX_CLOCK_SKEW:
@@ -92,7 +92,7 @@ async def _database(view: RoleView, clock: Callable[[], datetime]) -> Finding:
 
 async def _schema(view: RoleView) -> Finding:
     async def look() -> Finding:
-        missing = await pending(_dsn(view))
+        missing = await pending(view.dsn.reveal())
         if missing:
             return Finding("schema", ok=False, detail=f"lacks {', '.join(missing)}", remedy="run attestor migrate")
         return Finding("schema", ok=True, detail="up to date")
@@ -167,10 +167,6 @@ def _disk(config: Config) -> Finding:
         need = config.content.max_bytes >> 20
         return Finding("disk", ok=False, detail=detail, remedy=f"free {need} MiB there, or lower content.max_bytes")
     return Finding("disk", ok=True, detail=detail)
-
-
-def _dsn(view: RoleView) -> str:
-    return "" if view.dsn is None else view.dsn.reveal()
 
 
 async def _tried(part: str, look: Callable[[], Awaitable[Finding]], remedy: str) -> Finding:

@@ -18,20 +18,15 @@ def register(app: typer.Typer) -> None:
     app.command("check")(check)
 
 
-@hsm.callback()
-def _hsm() -> None:
-    pass
-
-
 def migrate(*, config: ConfigOption) -> None:
     """Bring the database's schema up to date, as its owner; safe to repeat, and from anywhere at once."""
     import asyncio
 
+    from attestor.app.embedded import resolved
     from attestor.config import Role, load_config
     from attestor.store.migrate import migrate as apply
 
-    dsn = load_config(config).for_role(Role.OWNER).dsn
-    applied = asyncio.run(apply("" if dsn is None else dsn.reveal()))
+    applied = asyncio.run(apply(resolved(load_config(config)).for_role(Role.OWNER).dsn.reveal()))
     for name in applied:
         say(f"applied {name}")
     say(f"The schema is up to date{'' if applied else '; nothing was to do'}.")
@@ -41,12 +36,33 @@ def check(*, config: ConfigOption, as_json: JsonOption = False) -> None:
     """Try every part that the deployment stands on: one line each, with the remedy."""
     import asyncio
 
+    from attestor.app.embedded import resolved
     from attestor.config import load_config
 
-    findings = asyncio.run(_checked(load_config(config), aloud=not as_json))
+    findings = asyncio.run(_checked(resolved(load_config(config)), aloud=not as_json))
     if as_json:
         say_json(findings)
     leave(Exit.YES if all(finding.ok for finding in findings) else Exit.ERROR)
+
+
+@hsm.command("provision")
+def provision(*, config: ConfigOption) -> None:
+    """Make namespaces, users, tags, keys and OpenPGP certificates as the deployment file says; safe to repeat.
+
+    A passphrase whose credential is missing is made, and kept in [credentials] folder.
+    """
+    import asyncio
+
+    from attestor.app.embedded import resolved
+    from attestor.app.provisioning import provision_hsm
+    from attestor.config import load_config
+
+    report = asyncio.run(provision_hsm(resolved(load_config(config)), now()))
+    for name in report.existed:
+        say(f"was there  {name}")
+    for name in report.made:
+        say(f"made       {name}")
+    say("The device holds what the deployment file says; attestor hsm status shows the certificates to pin.")
 
 
 @hsm.command("status")
@@ -55,9 +71,10 @@ def status(*, config: ConfigOption, as_json: JsonOption = False) -> None:
     import asyncio
 
     from attestor.app.check import hsm as look
+    from attestor.app.embedded import resolved
     from attestor.config import Role, load_config
 
-    loaded = load_config(config)
+    loaded = resolved(load_config(config))
     findings = asyncio.run(look(loaded, loaded.for_role(Role.SIGNER)))
     if as_json:
         say_json(findings)

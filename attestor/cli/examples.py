@@ -87,14 +87,14 @@ def first_policy(origin: str, client: str, now: datetime) -> str:
 
 def first_deployment(*, embedded: bool) -> str:
     """The deployment file that ``init`` writes beside its folders; with ``embedded``, it needs no part from outside."""
-    local = "postgresql://{}@/attestor?host=/run/postgresql"
+    local = "postgresql://{}@127.0.0.1/attestor"
     values = {
         **DEPLOYMENT_EXAMPLE,
         "credentials": "credentials",
         "dsn_api": local.format("attestor_api"),
         "dsn_signer": local.format("attestor_signer"),
         "dsn_owner": local.format("attestor_owner"),
-        "passwords": "",
+        "passwords": "" if embedded else _DATABASE_PASSWORDS,
         "public_address": "127.0.0.1:8443",
         "request_address": "127.0.0.1:8444",
         "certificate": "server.pem",

@@ -1,6 +1,5 @@
 """For the first hour: files and folders to start from, and certificates for those who connect."""
 
-import os
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,11 +25,6 @@ def register(app: typer.Typer) -> None:
     app.command("init")(init)
 
 
-@authority.callback()
-def _authority() -> None:
-    pass
-
-
 def init(
     folder: Annotated[Path, typer.Argument(help="A new or empty folder, made with mode 0700.")],
     *,
@@ -54,6 +48,8 @@ def init(
     _issue_server(made, place, server_name or [])
     client = made.issue(_CLIENT, client=True, valid_days=_DAYS, now=now())
     client.write(place)
+    if not embedded:
+        _make_passwords(place / "credentials")
     write_new(place / "policy.toml", first_policy(origin, client.client_fingerprint, now()).encode())
     write_new(place / "attestor.toml", first_deployment(embedded=embedded).encode())
     _say_next(place, embedded=embedded)
@@ -84,6 +80,15 @@ def _issue_server(made: "CertificateAuthority", place: Path, names: list[str]) -
     write_new(place / "credentials" / "server.key", issued.key_pem)
 
 
+def _make_passwords(credentials: Path) -> None:
+    import secrets
+
+    from attestor.embedded.files import write_new
+
+    for user in ("api", "signer", "owner"):
+        write_new(credentials / f"database-{user}-password", secrets.token_urlsafe(32).encode())
+
+
 def _say_next(place: Path, *, embedded: bool) -> None:
     config = f"--config {place / 'attestor.toml'}"
     say(f"{place} holds policy.toml, attestor.toml, a CA (ca/), and the client certificate {_CLIENT}.pem.")
@@ -94,8 +99,10 @@ def _say_next(place: Path, *, embedded: bool) -> None:
     ]
     if not embedded:
         steps += [
-            f"edit {place / 'attestor.toml'}: the NetHSM's URL and fingerprint, the database users, the user IDs",
+            f"edit {place / 'attestor.toml'}: the NetHSM's URL and fingerprint, the user IDs",
+            "make the database attestor and its owner attestor_owner, with the password in credentials/",
             f"attestor migrate {config}",
+            "give the users attestor_api and attestor_signer, which it made, their passwords in credentials/",
             f"attestor hsm provision {config}",
             f"attestor check {config}",
         ]
@@ -123,7 +130,7 @@ def issue(  # noqa: PLR0913 - one flag each
         name, server_names=names, ips=addresses, client=client, valid_days=days, now=now()
     )
     certificate, key = issued.write(out)
-    say(f"{os.path.relpath(certificate)} and {os.path.relpath(key)} (0600)")
+    say(f"{certificate} and {key} (0600)")
     if client:
         say(
             f'\nFor the policy; a requester may have several clients:\n\n[requesters.{name}]\nclients = ["{issued.client_fingerprint}"]'

@@ -13,11 +13,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The policy file.", no_args_is_help=True)
 
 
-@app.callback()
-def _policy() -> None:
-    pass
-
-
 @app.command("check")
 def check(
     file: Annotated[Path, typer.Argument(help="The policy file.")],

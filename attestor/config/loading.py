@@ -36,13 +36,11 @@ class RoleView:
     """What one role's process may know, its secrets included, and nothing of another role's."""
 
     role: Role
-    dsn: Secret | None
-    """The whole connection string, with the password where there is one. ``None`` for the provisioner."""
+    dsn: Secret
+    """The whole connection string, with the password where there is one."""
     listeners: tuple[ServedListener, ...] = ()
     passphrases: Mapping[str, Secret] = field(default_factory=dict)
-    """Signing key name to the passphrase of its HSM user; for signer and provisioner."""
-    admin_passphrase: Secret | None = None
-    unlock_passphrase: Secret | None = None
+    """Signing key name to the passphrase of its HSM user; for the signer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +75,7 @@ class Config:
         if role is Role.SIGNER:
             self._refuse_missing_roots()
             return RoleView(role, self._dsn("signer"), passphrases=self._passphrases())
-        if role is Role.OWNER:
-            return RoleView(role, self._dsn("owner"))
-        return RoleView(
-            role,
-            None,
-            passphrases=self._passphrases(),
-            admin_passphrase=self.credentials.secret(self.hsm.admin_passphrase),
-            unlock_passphrase=self.credentials.secret(self.hsm.unlock_passphrase),
-        )
+        return RoleView(role, self._dsn("owner"))
 
     def _dsn(self, user: str) -> Secret:
         dsn: str = getattr(self.database, f"dsn_{user}")

@@ -15,6 +15,8 @@ from attestor.core.algorithm import Algorithm
 
 CredentialName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 """A file's name, never a path: in ``$CREDENTIALS_DIRECTORY`` or in ``[credentials] folder``."""
+DeviceName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")]
+"""A key, user or namespace as a NetHSM takes it (schema ``ID``)."""
 Seconds = Annotated[float, Meta(gt=0, le=86400)]
 Count = Annotated[int, Meta(ge=1, le=10_000)]
 ByteCount = Annotated[int, Meta(ge=1, le=2**50)]
@@ -22,12 +24,11 @@ Audience = Literal["read", "submit", "request", "operate"]
 
 
 class Role(StrEnum):
-    """Whose credentials are read: one process has one role. ``owner`` migrates, ``provisioner`` sets up the HSM."""
+    """Whose credentials are read: one process has one role. ``owner`` migrates."""
 
     API = "api"
     SIGNER = "signer"
     OWNER = "owner"
-    PROVISIONER = "provisioner"
 
 
 class Credentials(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -114,20 +115,20 @@ class Hsm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 class SigningKeySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One release key: where it lies on the HSM, who may use it there, and what its OpenPGP certificate says."""
 
-    key_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")]
-    user: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")]
+    namespace: DeviceName
+    key_id: DeviceName
+    user: DeviceName
     passphrase: CredentialName
     algorithm: Algorithm
     user_id: Annotated[str, Meta(min_length=1, max_length=512)]
-    namespace: Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z")] | None = None
     certificate_fingerprint: Annotated[str, Meta(pattern=r"^[0-9A-F]{40}\Z")] | None = None
     """Version 4 fingerprint; with it, another certificate on the device is refused."""
     rsa_bits: Annotated[int, Meta(ge=2048, le=8192)] | None = None
 
     @property
     def device_user(self) -> str:
-        """The user as the device spells it: ``namespace~name`` or ``name``."""
-        return f"{self.namespace}~{self.user}" if self.namespace else self.user
+        """The user as the device spells it."""
+        return f"{self.namespace}~{self.user}"
 
 
 class Signer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

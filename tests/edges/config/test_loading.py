@@ -81,7 +81,7 @@ def test_a_pull_root_may_be_an_https_address(spoiled):
         pytest.param('"scratch"', '"spool"', "content.scratch", "another", id="spool and scratch are one"),
         pytest.param("[signing_keys.isos]", "[signing_keys.iso]", "signing_keys.isos", "missing", id="a tier's key is missing"),
         pytest.param('key_id = "isos"', 'key_id = "packages"', "signing_keys.isos.key_id", "two kinds", id="one key, two kinds"),
-        pytest.param('user = "isos"', 'user = "packages"', "signing_keys.isos.user", "two kinds", id="one HSM user, two keys"),
+        pytest.param('key_id = "isos"\nuser = "isos"', 'key_id = "isos"\nuser = "packages"', "signing_keys.isos.user", "two kinds", id="one HSM user, two keys"),
         pytest.param(
             '"hsm-isos-passphrase"', '"hsm-packages-passphrase"', "signing_keys.isos.passphrase", "two", id="one passphrase, two keys"
         ),
@@ -141,7 +141,7 @@ def test_a_file_over_the_limit_is_refused_before_it_is_decoded(deployment):
 def test_a_signing_key_that_no_tier_uses_and_an_audience_that_nobody_serves_are_warned_about(spoiled):
     spoiled(
         "[signer]",
-        '[signing_keys.spare]\nkey_id = "s"\nuser = "s"\npassphrase = "s"\nalgorithm = "p521"\nuser_id = "S"\n[signer]',
+        '[signing_keys.spare]\nnamespace = "s"\nkey_id = "s"\nuser = "s"\npassphrase = "s"\nalgorithm = "p521"\nuser_id = "S"\n[signer]',
     )
     path = spoiled('["read", "submit"]', '["read"]')
     assert load_config(path).warnings == (
@@ -158,7 +158,7 @@ def test_the_api_gets_its_own_credentials_only(deployment):
 
     assert view.dsn.reveal().endswith("sslmode=verify-full&password=api%2Fsecret%261")
     assert [served.key for served in view.listeners] == [deployment.parent / "credentials/server.key"] * 2 + [None]
-    assert (view.passphrases, view.admin_passphrase) == ({}, None)
+    assert view.passphrases == {}
 
 
 def test_the_signer_gets_its_own_credentials_only(deployment):
@@ -173,13 +173,7 @@ def test_the_signer_gets_its_own_credentials_only(deployment):
         "isos": "isos-secret",
         "vm-images": "vm-images-secret",
     }
-    assert (view.listeners, view.admin_passphrase) == ((), None)
-
-
-def test_the_provisioner_gets_no_database(deployment):
-    view = load_config(deployment).for_role("provisioner")
-    assert (view.admin_passphrase.reveal(), view.unlock_passphrase.reveal()) == ("admin-secret", "unlock-secret")
-    assert view.dsn is None
+    assert view.listeners == ()
 
 
 def test_no_secret_shows_in_what_a_config_or_role_prints(deployment):
