@@ -26,7 +26,7 @@ _REFUSED: Final = "it refuses what was asked"
 _WRONG_CERTIFICATE: Final = (
     Unavailable,
     CERTIFICATE,
-    "the node showed another TLS certificate than configured; no passphrase was sent to it",
+    "TLS failed: its certificate is not the configured one, or it broke the connection off",
 )
 _UNKNOWN: Final = (Rejected, "hsm-protocol", "the device answers otherwise than its description says")
 _BY_STATUS: Final[dict[int, tuple[type[AttestorError], str, str]]] = {

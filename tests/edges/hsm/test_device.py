@@ -10,9 +10,10 @@ import pytest
 from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Forbidden, Missing, Rejected, Unavailable
 from attestor.core.secret import Secret
-from attestor.hsm.connection import NodeSettings
+from attestor.hsm.connection import Connection, NodeSettings
 from attestor.hsm.device import Device, DeviceSettings
 from attestor.hsm.keys import message_of
+from attestor.hsm.node import Node
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
 from attestor.openpgp.signature import draft_signature, verify_signature
 from tests.edges.hsm.nodes import ADMIN, NOW, OPERATOR, signing_key, whole_text
@@ -190,6 +191,21 @@ async def test_a_refusal_is_not_asked_of_the_other_node(make, nodes):
     with pytest.raises(Rejected, match="hsm-refused"):
         await device.sign(KEY, DIGEST)
     assert sum(len(node.left()) for node in nodes) == 1
+
+
+async def test_the_pause_grows_by_half_up_to_thirty_seconds_and_calls_that_failed_together_count_once(nodes):
+    connection = Connection(nodes[0].node())
+    node, now = Node(connection, {}), asyncio.get_running_loop().time
+    error = Unavailable("hsm-unreachable", "ordered by a test")
+    pauses = []
+    for _ in range(9):
+        started = now()
+        for _ in range(8):  # all under way when the first of them fails
+            node._note("anyone", node._gates["anyone"], error, started)
+        pauses.append(node.ready_in("anyone"))
+        node._down_until = 0  # as if the pause were over
+    connection.close()
+    assert pauses == pytest.approx([2, 3, 4.5, 6.75, 10.125, 15.19, 22.78, 30, 30], abs=0.1)
 
 
 # Logins.
