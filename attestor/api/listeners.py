@@ -136,7 +136,8 @@ class _Server(web.Server):
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
         if len(self.connections) > self.limit:
-            transport.abort()
+            # In a moment: aiohttp takes for granted that its task on a connection starts before the connection ends.
+            asyncio.get_running_loop().call_soon(transport.abort)
 
 
 def _runner(listener: Listener, house: House, limits: Limits) -> web.ServerRunner:

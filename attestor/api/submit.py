@@ -7,7 +7,7 @@ from attestor.api.batch import MAX_BATCH_BYTES, Batch
 from attestor.api.call import Call
 from attestor.core.envelope import MAX_ENVELOPE_BYTES
 
-ATTESTATION_TYPES = ("application/json", "application/vnd.in-toto+json")
+ATTESTATION_TYPES = ("application/json", "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json")
 BATCH_TYPE = "application/x-ndjson"
 
 

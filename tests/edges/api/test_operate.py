@@ -1,0 +1,93 @@
+"""Health, metrics and logs, as the people who run the service see them."""
+
+import pytest
+import structlog
+
+from attestor.api.listeners import Listener
+from attestor.core import wire
+from attestor.core.errors import Unavailable
+
+HEX = "ab" * 32
+
+
+async def database():
+    return wire.PartHealth(part="database", ready=True, age_seconds=0.5, detail="")
+
+
+async def hsm():
+    raise Unavailable("hsm-gone", "The HSM does not answer.")
+
+
+@pytest.fixture
+async def ask(start, http):
+    """`await ask(path, *probes)` asks a listener for operators on loopback."""
+
+    async def run(path, *probes):
+        running = await start(Listener("127.0.0.1:0", frozenset({"operate", "read"})), probes=probes)
+        async with http.get(f"http://127.0.0.1:{running.addresses[0][1]}{path}") as answer:
+            return answer.status, await answer.json()
+
+    return run
+
+
+async def test_healthz_asks_no_part(ask):
+    assert await ask("/healthz", hsm) == (200, {"status": "ok"})
+
+
+async def test_readyz_is_200_when_every_part_is_ready(ask):
+    status, said = await ask("/readyz", database)
+    assert (status, said["ready"]) == (200, True)
+    assert said["parts"] == [{"part": "database", "ready": True, "ageSeconds": 0.5, "detail": ""}]
+
+
+async def test_readyz_is_503_and_names_the_part_that_is_not_ready(ask):
+    status, said = await ask("/readyz", database, hsm)
+    assert (status, said["ready"]) == (503, False)
+    assert [(part["part"], part["ready"], part["detail"]) for part in said["parts"]] == [
+        ("database", True, ""),
+        ("hsm", False, "The HSM does not answer."),
+    ]
+
+
+async def test_metrics_count_by_route_status_and_problem_and_never_by_what_clients_write(public, http):
+    for path in (f"/v1/releases/{HEX}", "/v1/releases/" + "0" * 64, "/v1/secret-path", "/healthz"):
+        async with http.get(public + path):
+            pass
+    async with http.get(f"{public}/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain")
+        text = await answer.text()
+    route = 'method="GET",route="/v1/releases/{releaseId}"'
+    assert f'attestor_http_requests_total{{{route},status="200"}} 1.0' in text
+    assert f'attestor_http_requests_total{{{route},status="404"}} 1.0' in text
+    assert 'attestor_http_requests_total{method="none",route="none",status="404"} 1.0' in text
+    assert 'attestor_http_problems_total{code="release-unknown"} 1.0' in text
+    assert 'attestor_http_seconds_count{route="/healthz"} 1.0' in text
+    assert "secret-path" not in text
+
+
+async def test_log_lines_carry_the_request_and_the_release(public, http):
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        async with http.get(f"{public}/v1/releases/{'0' * 64}") as answer:
+            request_id = answer.headers["X-Request-Id"]
+    assert [(line["event"], line["request_id"], line["release_id"], line["code"]) for line in lines] == [
+        ("request", request_id, "0" * 64, "release-unknown")
+    ]
+
+
+async def test_the_log_says_what_the_answer_to_an_unforeseen_failure_does_not(public, http):
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        async with http.post(
+            f"{public}/v1/attestations", data=b"explode", headers={"Content-Type": "application/json"}
+        ) as answer:
+            problem = await answer.json()
+    failed = next(line for line in lines if line["event"] == "request failed")
+    assert (failed["request_id"], str(failed["exc_info"])) == (problem["requestId"], "a secret detail")
+
+
+async def test_ids_of_one_request_do_not_stay_for_the_next_on_the_same_connection(public, http):
+    async with http.get(f"{public}/v1/releases/{HEX}"):
+        pass
+    with structlog.testing.capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        async with http.get(f"{public}/v1/nothing"):
+            pass
+    assert "release_id" not in lines[0]
