@@ -5,7 +5,7 @@ import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import structlog
 import uvloop
@@ -72,33 +72,37 @@ async def _run_all(config: Config) -> None:
 
 
 @asynccontextmanager
-async def running(config: Config, say: Callable[[str], None]) -> AsyncIterator[Config]:
-    """Every role and embedded part of a deployment, for as long as the context lasts; yields it with the endpoints."""
+async def running(
+    config: Config, say: Callable[[str], None], *, log_file: BinaryIO | None = None
+) -> AsyncIterator[Config]:
+    """Every role and embedded part of a deployment, for as long as the context lasts; yields it with the endpoints.
+
+    The roles' logs go to *log_file*, or to this process's standard error.
+    """
     async with embedded_parts(config, say) as placed:
         if placed is not config:
             await migrate(placed.database.dsn_owner)
             await provision_hsm(placed, now())
-        async with children(config.path):
+        async with children(config.path, log_file=log_file):
             yield placed
 
 
 @asynccontextmanager
-async def children(config_path: Path, *, roles: tuple[str, ...] = ROLES) -> AsyncIterator[None]:
+async def children(config_path: Path, *, log_file: BinaryIO | None = None) -> AsyncIterator[None]:
     """Keep one child process per role running for as long as the context lasts; leaving drains them."""
     stop = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for role in roles:
-            group.create_task(_keep(config_path, role, stop), name=f"role {role}")
-        try:
-            yield
-        finally:
-            stop.set()
+    kept = [asyncio.create_task(_keep(config_path, role, log_file, stop), name=f"role {role}") for role in ROLES]
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.gather(*kept)
 
 
-async def _keep(config_path: Path, role: str, stop: asyncio.Event) -> None:
+async def _keep(config_path: Path, role: str, log_file: BinaryIO | None, stop: asyncio.Event) -> None:
     failures = 0
     while not stop.is_set():
-        child = await _start(config_path, role)
+        child = await _start(config_path, role, log_file)
         await until(stop, child.wait())
         if stop.is_set():
             await _drain(child)
@@ -109,9 +113,9 @@ async def _keep(config_path: Path, role: str, stop: asyncio.Event) -> None:
         await until(stop, asyncio.sleep(delay))
 
 
-async def _start(config_path: Path, role: str) -> asyncio.subprocess.Process:
+async def _start(config_path: Path, role: str, log_file: BinaryIO | None) -> asyncio.subprocess.Process:
     arguments = (sys.executable, "-m", "attestor", "serve", "--config", str(config_path), "--role", role)
-    return await asyncio.create_subprocess_exec(*arguments, stdin=asyncio.subprocess.DEVNULL)
+    return await asyncio.create_subprocess_exec(*arguments, stdin=asyncio.subprocess.DEVNULL, stderr=log_file)
 
 
 async def _drain(child: asyncio.subprocess.Process) -> None:

@@ -29,4 +29,9 @@ async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeata
         wait=wait_random_exponential(multiplier=0.2, max=5),
         reraise=True,
     )
-    return await tries(call)
+
+    # tenacity awaits only what it recognises as a coroutine function, and a lambda is none.
+    async def once() -> T:
+        return await call()
+
+    return await tries(once)

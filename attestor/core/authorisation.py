@@ -81,9 +81,7 @@ def _against_decision(request: SigningRequest, tier: Tier, decision: Decision) -
             )
         case Disputed(tally):
             against = ", ".join(sorted(tally.dissenting | tally.equivocating))
-            return NotNow(
-                "disputed", f"The release is disputed: {against} dissent, which is more than the tier allows."
-            )
+            return NotNow("disputed", f"The release is disputed: dissent by {against} is more than the tier allows.")
         case Reached():
             return _against_agreement(request, decision)
 

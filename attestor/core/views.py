@@ -50,7 +50,7 @@ def _said(decision: Decision) -> tuple[Literal["pending", "reached", "disputed"]
             return (
                 "disputed",
                 "disputed",
-                f"{agree}, but {', '.join(against)} dissent, which is more than the tier allows.",
+                f"{agree}; dissent by {', '.join(against)} is more than the tier allows.",
             )
         case Pending() if tally.missing_required and len(tally.agreeing) >= tally.threshold:
             required = ", ".join(sorted(tally.missing_required))

@@ -1,5 +1,6 @@
 """Ask for a release signature, and read how that stands (design §6)."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -77,9 +78,15 @@ class Desk:
     async def wait(self, client: Client, request_id: str, seconds: float) -> SigningRequestView:
         """Show the request once it is settled or has moved, at the latest after *seconds*."""
         request = await self._own(client, request_id)
-        if request.state not in _SETTLED:
-            await self._watch.moved(request.release.id, seconds)
+        # Listening begins before the look that decides to wait, so that no move falls between the two.
+        moved = asyncio.ensure_future(self._watch.moved(request.release.id, seconds))
+        try:
             request = await self._own(client, request_id)
+            if request.state not in _SETTLED:
+                await moved
+                request = await self._own(client, request_id)
+        finally:
+            moved.cancel()
         return request_view(request)
 
     async def requests(

@@ -15,6 +15,8 @@ from typing import Final
 
 _SECTOR: Final = 2048
 _ROOT_SECTOR: Final = 20
+_PADDING: Final = 16
+"""Sectors at the end: readers such as libarchive ask for several after the descriptors, which a tiny image lacks."""
 _CLUSTER: Final = 1 << 16
 _MAX_DISK: Final = _CLUSTER * _CLUSTER // 8
 """What one second-level table maps: 512 MiB."""
@@ -48,8 +50,8 @@ def iso9660(files: dict[str, bytes], epoch: int) -> bytes:
         raise ValueError("too many files for one folder of one sector")
     tables = b"".join(_padded(struct.pack(f"{order}BBIHBB", 1, 0, _ROOT_SECTOR, 1, 0, 0)) for order in "<>")
     terminator = _padded(b"\xffCD001\x01")
-    head = bytes(16 * _SECTOR) + _primary(here, sector, epoch) + terminator + tables
-    return head + _padded(root) + extents
+    head = bytes(16 * _SECTOR) + _primary(here, sector + _PADDING, epoch) + terminator + tables
+    return head + _padded(root) + extents + bytes(_PADDING * _SECTOR)
 
 
 def _iso_name(name: str) -> bytes:
