@@ -1,6 +1,7 @@
 """A whole embedded deployment in one folder, made with the commands that a person would type."""
 
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ def make_house(folder: Path, say: Callable[[str], None]) -> Path:
         run_program("-m", "attestor", "init", str(folder), "--embedded", "--origin", "attestor.localhost")
         _fill_in_operators(folder)
         _take_free_ports(config)
+        _write_environment(config)
     return config
 
 
@@ -62,6 +64,21 @@ def _take_free_ports(config: Path) -> None:
     text = config.read_text("utf-8")
     ports = dict(zip(_ADDRESS.findall(text), _free_ports(map(int, _ADDRESS.findall(text))), strict=True))
     config.write_text(_ADDRESS.sub(lambda found: f'address = "127.0.0.1:{ports[found[1]]}"', text), "utf-8")
+
+
+def _write_environment(config: Path) -> None:
+    """For a shell: where the service listens, and the files that a client needs."""
+    public, request, operate = _ADDRESS.findall(config.read_text("utf-8"))
+    folder = config.parent.absolute()
+    lines = {
+        "HOUSE": str(folder),
+        "PUBLIC": f"https://127.0.0.1:{public}",
+        "REQUEST": f"https://127.0.0.1:{request}",
+        "OPERATE": f"http://127.0.0.1:{operate}",
+        "CURL_CA_BUNDLE": str(folder / "ca" / "ca.pem"),
+    }
+    text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in lines.items())
+    (config.parent / "service.env").write_text(text, "utf-8")
 
 
 def _free_ports(wanted: Iterator[int]) -> Iterator[int]:
