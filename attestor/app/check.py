@@ -13,7 +13,7 @@ from cryptography import x509
 
 from attestor.app.release_key import device_of, signing_keys_of
 from attestor.config import Config, Role, RoleView, ServedListener
-from attestor.core.errors import AttestorError
+from attestor.core.errors import AttestorError, Unavailable
 from attestor.core.governance import govern
 from attestor.hsm.check import KeyReport, NodeReport
 from attestor.openpgp.certificate import parse_certificate
@@ -128,8 +128,7 @@ def _key(config: Config, part: str, report: KeyReport) -> Finding:
     part = f"{part} key {report.name}"
     section = config.signing_keys[report.name]
     if report.problem is not None:
-        remedy = "run attestor hsm provision" if report.login else f"correct the credential {section.passphrase}"
-        return Finding(part, ok=False, detail=report.problem.sentence, remedy=remedy)
+        return Finding(part, ok=False, detail=report.problem.sentence, remedy=_key_remedy(report, section.passphrase))
     if report.certificate is None:
         return Finding(part, ok=False, detail="has no certificate", remedy="run attestor hsm provision")
     try:
@@ -140,7 +139,15 @@ def _key(config: Config, part: str, report: KeyReport) -> Finding:
     if certificate.algorithm is not section.algorithm or pinned not in (None, certificate.fingerprint):
         detail = f"has the certificate {certificate.fingerprint} ({certificate.algorithm}), not the one configured"
         return Finding(part, ok=False, detail=detail, remedy=f"compare [signing_keys.{report.name}] with the device")
-    return Finding(part, ok=True, detail=f"{certificate.algorithm} {certificate.fingerprint} {certificate.user_id}")
+    used = f"; used {report.operations} times" if report.operations is not None else ""
+    named = f"{certificate.algorithm} {certificate.fingerprint} {certificate.user_id}{used}"
+    return Finding(part, ok=True, detail=named)
+
+
+def _key_remedy(report: KeyReport, passphrase: str) -> str:
+    if isinstance(report.problem, Unavailable):
+        return "try again in a few seconds; then see the device's network and state"
+    return "run attestor hsm provision" if report.login else f"correct the credential {passphrase}"
 
 
 def _certificate(served: ServedListener, key: Path, now: datetime) -> Finding:

@@ -1,0 +1,55 @@
+import resource
+import sys
+from subprocess import run
+
+import pytest
+import typer
+
+from attestor.cli.program import app
+
+
+def commands(command, path=()):
+    yield path, command
+    for name, below in sorted(getattr(command, "commands", {}).items()):
+        yield from commands(below, (*path, name))
+
+
+COMMANDS = dict(commands(typer.main.get_command(app)))
+
+
+def test_the_verbs_are_those_that_people_expect():
+    assert {" ".join(path) for path, command in COMMANDS.items() if not hasattr(command, "commands")} == {
+        "init", "serve", "demo", "migrate", "check", "status", "explain", "request",
+        "policy check", "ca issue", "hsm provision", "hsm status",
+        "requests list", "requests show", "requests withdraw", "requests retry",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=lambda path: " ".join(path) or "attestor")
+def test_every_verb_and_every_flag_says_what_it_is_for(path, capsys):
+    command = COMMANDS[path]
+    assert command.help
+    for parameter in command.params:
+        assert getattr(parameter, "help", None), f"{' '.join(path)} {parameter.name} has no help text"
+    assert command.main(["--help"], prog_name="attestor", standalone_mode=False) == 0
+    assert "Usage: attestor" in capsys.readouterr().out
+
+
+def test_help_starts_fast_and_loads_nothing_heavy():
+    loads = "import sys; from attestor.cli import program; print(*sys.modules)"
+    loaded = run([sys.executable, "-c", loads], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"asyncio", "aiohttp", "cryptography", "asyncpg", "nethsm", "pgpy"} & set(loaded)
+
+    # The processor's time, not the clock's: a busy machine must not fail it.
+    seconds = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        run([sys.executable, "-m", "attestor", "--help"], capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.3
+
+
+def test_version_is_printed(capsys):
+    assert app(["--version"], standalone_mode=False) == 0
+    assert capsys.readouterr().out.startswith("attestor 0.")
