@@ -49,10 +49,9 @@ CREATE TABLE withdrawals (
     reason         text NOT NULL,
     body           bytea NOT NULL CHECK (octet_length(body) <= 262144),
     withdrawn_at   timestamptz NOT NULL,
-    PRIMARY KEY (operator, payload_digest),
-    FOREIGN KEY (operator, payload_digest) REFERENCES envelopes
+    PRIMARY KEY (release_id, operator, payload_digest),
+    FOREIGN KEY (release_id, operator, payload_digest) REFERENCES claims
 );
-CREATE INDEX withdrawals_by_release ON withdrawals (release_id);
 
 -- The last evaluation of each release. It is shown only while its policy is in force and no key that it rests on has expired.
 CREATE TABLE decisions (
@@ -67,6 +66,7 @@ CREATE TABLE decisions (
 CREATE INDEX decisions_by_state ON decisions (state, release_id);
 CREATE INDEX decisions_by_tier ON decisions (tier, release_id);
 CREATE INDEX decisions_by_policy ON decisions (policy_digest, release_id);
+CREATE INDEX decisions_by_end ON decisions (holds_until);
 
 CREATE TABLE events (
     id         bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -104,7 +104,7 @@ CREATE UNIQUE INDEX signing_requests_live ON signing_requests (release_id, sha25
     WHERE state IN ('waiting', 'queued', 'claimed', 'aside', 'signed');
 CREATE INDEX signing_requests_due ON signing_requests (not_before, created_at) WHERE state = 'queued';
 CREATE INDEX signing_requests_leased ON signing_requests (lease_until) WHERE state = 'claimed';
-CREATE INDEX signing_requests_missing ON signing_requests (not_before) WHERE state = 'waiting' AND reason = 'content-missing';
+CREATE INDEX signing_requests_waiting ON signing_requests (not_before) WHERE state = 'waiting';
 CREATE INDEX signing_requests_by_release ON signing_requests (release_id);
 
 CREATE TABLE signed_digests (
@@ -133,7 +133,7 @@ BEGIN
 END $$;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO attestor_api, attestor_signer;
 GRANT INSERT ON releases, envelopes, claims, withdrawals, events, signing_requests TO attestor_api;
-GRANT UPDATE (kind) ON releases TO attestor_api, attestor_signer;  -- taken only as a row lock: no statement sets it anew
+GRANT UPDATE (first_seen) ON releases TO attestor_api, attestor_signer;  -- taken only as a row lock: no statement sets it anew
 GRANT INSERT, UPDATE ON decisions TO attestor_api;
 GRANT UPDATE (state, reason, sentence, tries, not_before, lease_until, content_present, updated_at) ON signing_requests TO attestor_api;
 GRANT INSERT ON events, signed_digests, signatures TO attestor_signer;

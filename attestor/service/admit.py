@@ -37,6 +37,7 @@ class Admission:
         self._policy = policy
         self._now = now
         self._waiting: list[_Waiting] = []
+        self._places = _TRANSACTIONS
         self._working: set[asyncio.Task[None]] = set()
 
     async def admit(self, raw: bytes) -> Receipt:
@@ -109,7 +110,8 @@ class Admission:
     async def _commit(self, submission: Submission) -> Receipt:
         waiting = _Waiting(submission, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
-        if len(self._working) < _TRANSACTIONS:
+        if self._places:
+            self._places -= 1
             task = asyncio.create_task(self._work(), name="admission")
             self._working.add(task)
             task.add_done_callback(self._working.discard)
@@ -121,24 +123,32 @@ class Admission:
         await asyncio.sleep(0)
         while self._waiting:
             together, self._waiting = self._waiting[:MAX_TOGETHER], self._waiting[MAX_TOGETHER:]
-            try:
-                answers = await record_each(self._ledger, self._policy, [waiting.submission for waiting in together])
-            except BaseException as error:
-                _fail(together, error)
-                raise
-            for waiting, answer in zip(together, answers, strict=True):
-                _settle(waiting.answer, answer)
+            await self._record(together)
+        # In the same turn as the last look, so that what arrives from now on finds the place free.
+        self._places += 1
+
+    async def _record(self, together: list[_Waiting]) -> None:
+        try:
+            answers = await record_each(self._ledger, self._policy, [waiting.submission for waiting in together])
+        except Exception as error:  # noqa: BLE001 - each caller gets it, and the others' submissions go on
+            _fail(together, error)
+            return
+        for waiting, answer in zip(together, answers, strict=True):
+            _settle(waiting.answer, answer)
 
 
 async def record_each(ledger: Ledger, policy: Policy, submissions: list[Submission]) -> list[Receipt | AttestorError]:
-    """Record together; when the database refuses the whole for another reason than a race, each by itself."""
+    """Record together; when the database refuses the whole for another reason than a race, each by itself.
+
+    A database that cannot be reached is not asked again for each: all get its error.
+    """
     if not submissions:
         return []
     try:
         return await record(ledger, policy, submissions)
     except AttestorError as error:
-        if len(submissions) == 1:
-            return [error]
+        if len(submissions) == 1 or error.code == "database-unavailable":
+            return [error] * len(submissions)
     return [answer for submission in submissions for answer in await record_each(ledger, policy, [submission])]
 
 
@@ -164,7 +174,7 @@ def _settle(answer: asyncio.Future[Receipt], said: Receipt | AttestorError) -> N
         answer.set_result(said)
 
 
-def _fail(together: list[_Waiting], error: BaseException) -> None:
+def _fail(together: list[_Waiting], error: Exception) -> None:
     for waiting in together:
         if not waiting.answer.done():
-            waiting.answer.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            waiting.answer.set_exception(error)

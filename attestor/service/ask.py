@@ -19,7 +19,7 @@ from attestor.core.strictjson import decode_base64
 from attestor.core.views import request_view
 from attestor.core.wire import HashState, SigningRequestAsk, SigningRequestPage, SigningRequestView, Upload
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
-from attestor.service.record import decide, moves_for, votes_on
+from attestor.service.record import anew, decide, moves_after, votes_on
 
 MAX_PAGE: Final = 1000
 _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WITHDRAWN})
@@ -77,16 +77,21 @@ class Desk:
 
     async def wait(self, client: Client, request_id: str, seconds: float) -> SigningRequestView:
         """Show the request once it is settled or has moved, at the latest after *seconds*."""
-        request = await self._own(client, request_id)
-        # Listening begins before the look that decides to wait, so that no move falls between the two.
-        moved = asyncio.ensure_future(self._watch.moved(request.release.id, seconds))
-        try:
-            request = await self._own(client, request_id)
-            if request.state not in _SETTLED:
-                await moved
+        before = request = await self._own(client, request_id)
+        clock = asyncio.get_running_loop().time
+        ends = clock() + seconds
+        while (
+            request.state not in _SETTLED and _standing(request) == _standing(before) and (left := ends - clock()) > 0
+        ):
+            # Listening begins before the look that decides to wait, so that no move falls between the two.
+            moved = asyncio.ensure_future(self._watch.moved(request.release.id, left))
+            try:
                 request = await self._own(client, request_id)
-        finally:
-            moved.cancel()
+                if request.state not in _SETTLED and _standing(request) == _standing(before):
+                    await moved
+                    request = await self._own(client, request_id)
+            finally:
+                moved.cancel()
         return request_view(request)
 
     async def requests(
@@ -119,17 +124,18 @@ class Desk:
         if request.state not in LIVE:
             raise Conflict("request-state", f"The request is {request.state}; it takes no bytes.")
         await self._spool.receive(chunks, size=request.size, sha256=request.sha256)
+        await anew(lambda: self._note_content(request))
+        await self._ledger.announce([request.release.id])
+        return await self.show(client, request_id)
+
+    async def _note_content(self, request: SigningRequest) -> None:
         async with self._ledger.transaction() as transaction:
             moment = await transaction.lock([request.release])
             votes = await votes_on(transaction, {request.release.id: request.release})
             decided = decide(self._policy, [request.release], votes, moment)
             await transaction.content_arrived(request.id)
-            asked = await transaction.requests([request.release.id])
-            signed = await transaction.signed_digests([request.release.id])
-            moves = moves_for(self._policy, asked, decided, signed)
+            moves = await moves_after(transaction, self._policy, decided)
             await transaction.write(Changes(decisions=[stored for stored, _ in decided.values()], moves=moves))
-        await self._ledger.announce([request.release.id])
-        return await self.show(client, request_id)
 
     async def signature(self, client: Client, request_id: str) -> tuple[str, bytes]:
         """(file name, binary detached signature); the same bytes at every read. Raises ``Missing`` ``not-signed``."""
@@ -220,6 +226,10 @@ def _refuse_hash_state(asked: SigningRequestAsk, tier: Tier) -> None:
     state = parse_state(decode_base64(asked.content.state))
     if state.length != asked.artifact.size or state.copy().digest().hex() != asked.artifact.sha512:
         raise Rejected("hash-state-differs", "The hash state is not of the asked size and SHA-512.")
+
+
+def _standing(request: SigningRequest) -> tuple[State, str]:
+    return request.state, request.reason
 
 
 def _uuid(text: str) -> UUID:

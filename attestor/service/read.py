@@ -6,12 +6,13 @@ from typing import Final
 
 from attestor.core.claims import Claim
 from attestor.core.errors import Malformed, Missing
+from attestor.core.naming import Release
 from attestor.core.policy import Policy
 from attestor.core.quorum import evaluate
 from attestor.core.views import decision_view, release_line, vote_view
 from attestor.core.wire import DecisionView, EventView, Explanation, ReleasePage, ReleaseView
 from attestor.service.ports import Changes, Ledger, ReleaseFilter, ReleaseRecord
-from attestor.service.record import decide, moves_after, votes_on
+from attestor.service.record import anew, decide, moves_after, votes_on
 
 MAX_PAGE: Final = 1000
 
@@ -76,16 +77,19 @@ async def releases(  # noqa: PLR0913 - one argument per filter of the list
 
 async def refresh(ledger: Ledger, policy: Policy, known: ReleaseRecord) -> DecisionView:
     """Evaluate one release under the policy in force, store it, and move the requests that follow."""
-    release_id = known.release.id
+    return await anew(lambda: _refresh_once(ledger, policy, known.release))
+
+
+async def _refresh_once(ledger: Ledger, policy: Policy, known: Release) -> DecisionView:
     async with ledger.transaction() as transaction:
-        moment = await transaction.lock([known.release])
-        votes = await votes_on(transaction, {release_id: known.release})
-        decided = decide(policy, [known.release], votes, moment)
-        moves = await moves_after(transaction, policy, decided, lost={release_id})
+        moment = await transaction.lock([known])
+        votes = await votes_on(transaction, {known.id: known})
+        decided = decide(policy, [known], votes, moment)
+        moves = await moves_after(transaction, policy, decided)
         await transaction.write(Changes(decisions=[stored for stored, _ in decided.values()], moves=moves))
     if moves:
-        await ledger.announce([release_id])
-    return decided[release_id][0].view
+        await ledger.announce([known.id])
+    return decided[known.id][0].view
 
 
 async def reevaluate(ledger: Ledger, policy: Policy, limit: int) -> int:

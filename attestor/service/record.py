@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from attestor.core.authorisation import next_state, standing
 from attestor.core.claims import Claim
@@ -31,6 +32,7 @@ from attestor.service.ports import (
 MAX_PAYLOADS: Final = 8
 """Payloads of one operator on one release."""
 _TRIES: Final = 5
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +51,16 @@ async def record(ledger: Ledger, policy: Policy, submissions: Sequence[Submissio
 
     A deadlock or a lost race does the whole anew. Raises ``Unavailable`` when the database does not answer.
     """
-    for left in reversed(range(_TRIES)):
-        try:
-            return await _record_once(ledger, policy, submissions)
-        except Conflict:
-            if not left:
-                raise
-            await asyncio.sleep(0)
-    raise AssertionError
+    return await anew(lambda: _record_once(ledger, policy, submissions))
+
+
+async def anew(once: Callable[[], Awaitable[_T]]) -> _T:
+    """Do a whole transaction, and again when it met another; after some tries the ``Conflict`` is the caller's."""
+    for _ in range(_TRIES - 1):
+        with suppress(Conflict):
+            return await once()
+        await asyncio.sleep(0)
+    return await once()
 
 
 async def _record_once(
@@ -68,7 +72,7 @@ async def _record_once(
         votes = await votes_on(transaction, releases)
         answers, kept = _keep(submissions, votes, now)
         decided = decide(policy, releases.values(), votes, now)
-        moves = await moves_after(transaction, policy, decided, lost={w.release_id for w in kept.withdrawals})
+        moves = await moves_after(transaction, policy, decided)
         if kept.arrivals or kept.withdrawals:
             await transaction.write(replace(kept, decisions=[stored for stored, _ in decided.values()], moves=moves))
     if moves or any(stored.view.state != "pending" for stored, _ in decided.values()):
@@ -120,16 +124,10 @@ def moves_for(
     return moves
 
 
-async def moves_after(
-    transaction: Transaction, policy: Policy, decided: Decided, *, lost: Collection[str] = ()
-) -> list[RequestMove]:
-    """Move the requests for releases that are decided, or that may have *lost* what they had.
-
-    A vote that leaves its release pending moves no request, so that most transactions are spared the question.
-    """
-    concerned = [id_ for id_, (stored, _) in decided.items() if stored.view.state != "pending" or id_ in lost]
-    asked = await transaction.requests(concerned) if concerned else []
-    signed = await transaction.signed_digests(concerned) if asked else {}
+async def moves_after(transaction: Transaction, policy: Policy, decided: Decided) -> list[RequestMove]:
+    """Move the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
+    asked = await transaction.requests(list(decided))
+    signed = await transaction.signed_digests(list(decided)) if asked else {}
     return moves_for(policy, asked, decided, signed)
 
 
@@ -138,19 +136,19 @@ def _keep(
 ) -> tuple[list[bool | AttestorError], Changes]:
     """Add each submission to the votes, in order: a replay changes nothing, one over the limit is refused."""
     arrivals: dict[tuple[str, bytes], Arrival] = {}
-    withdrawals: dict[tuple[str, bytes], Withdrawal] = {}
+    withdrawals: list[Withdrawal] = []
     answers: list[bool | AttestorError] = []
     for submission in submissions:
         try:
             fresh = _fresh(submission, votes)
-            taken = _taken_back(submission, votes)
+            taken = _take_back(submission, votes)
         except AttestorError as error:
             answers.append(error)
             continue
         _add(submission, fresh, votes, arrivals, now)
-        withdrawals.update({(taken_.operator, taken_.payload_digest): taken_ for taken_ in taken})
+        withdrawals += taken
         answers.append(not fresh and not taken)
-    return answers, Changes(arrivals=list(arrivals.values()), withdrawals=list(withdrawals.values()))
+    return answers, Changes(arrivals=list(arrivals.values()), withdrawals=withdrawals)
 
 
 def _fresh(submission: Submission, votes: Mapping[str, list[Vote]]) -> list[Claim]:
@@ -163,27 +161,29 @@ def _fresh(submission: Submission, votes: Mapping[str, list[Vote]]) -> list[Clai
         if len(known) >= MAX_PAYLOADS:
             raise Exhausted(
                 "too-many-payloads",
-                f"Operator {claim.operator} has stated {MAX_PAYLOADS} payloads on this release; withdraw the wrong ones.",
+                f"Operator {claim.operator} has stated {MAX_PAYLOADS} payloads on this release, withdrawn ones included; no more are taken.",
             )
         fresh.append(claim)
     return fresh
 
 
-def _taken_back(submission: Submission, votes: dict[str, list[Vote]]) -> list[Withdrawal]:
-    """Mark what a withdrawal takes back; only a payload that its operator stated can be."""
+def _take_back(submission: Submission, votes: dict[str, list[Vote]]) -> list[Withdrawal]:
+    """Mark what a withdrawal takes back, all or nothing; only a payload that its operator stated can be."""
+    places = [(withdrawal, _stated(withdrawal, votes[withdrawal.release_id])) for withdrawal in submission.withdrawals]
     taken = []
-    for withdrawal in submission.withdrawals:
+    for withdrawal, place in places:
         on_release = votes[withdrawal.release_id]
-        place = (withdrawal.operator, withdrawal.payload_digest)
-        stated = [i for i, v in enumerate(on_release) if (v.claim.operator, v.claim.payload_digest) == place]
-        if not stated:
-            raise Missing(
-                "payload-unknown", f"Operator {withdrawal.operator} has stated no such payload on this release."
-            )
-        if not on_release[stated[0]].withdrawn:
-            on_release[stated[0]] = replace(on_release[stated[0]], withdrawn=True)
+        if not on_release[place].withdrawn:
+            on_release[place] = replace(on_release[place], withdrawn=True)
             taken.append(withdrawal)
     return taken
+
+
+def _stated(withdrawal: Withdrawal, votes: Sequence[Vote]) -> int:
+    for place, vote in enumerate(votes):
+        if (vote.claim.operator, vote.claim.payload_digest) == (withdrawal.operator, withdrawal.payload_digest):
+            return place
+    raise Missing("payload-unknown", f"Operator {withdrawal.operator} has stated no such payload on this release.")
 
 
 def _add(

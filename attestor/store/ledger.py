@@ -1,7 +1,7 @@
 """The ledger of releases, claims and signing requests on PostgreSQL (port ``Ledger``)."""
 
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from attestor.core.claims import Claim
-from attestor.core.errors import Conflict
+from attestor.core.errors import Conflict, Unavailable
 from attestor.core.naming import Release
 from attestor.core.requests import SigningRequest
 from attestor.service.ports import (
@@ -65,7 +65,7 @@ class PostgresTransaction:
         if changes.arrivals:
             await self._keep_arrivals(sorted(changes.arrivals, key=lambda a: (a.operator, a.payload_digest)))
         if changes.withdrawals:
-            await self._keep_withdrawals(sorted(changes.withdrawals, key=lambda w: (w.operator, w.payload_digest)))
+            await self._keep_withdrawals(sorted(changes.withdrawals, key=_taken))
         if changes.decisions:
             await self._keep_decisions(sorted(changes.decisions, key=lambda decision: decision.release_id))
         if changes.withdrawals or changes.opened or changes.moves:
@@ -172,7 +172,8 @@ class PostgresLedger:
                 yield PostgresTransaction(connection)
 
     async def announce(self, release_ids: Sequence[str]) -> None:
-        with translated():
+        # What it hints at is committed, so a lost hint is no failure of the caller's.
+        with suppress(Unavailable), translated():
             await self._pool.execute(_SQL["announce"], list(release_ids))
 
     async def release(self, release_id: str) -> ReleaseRecord | None:
@@ -239,6 +240,10 @@ class PostgresLedger:
 
 def _ids(release_ids: Iterable[str]) -> list[bytes]:
     return [bytes.fromhex(release_id) for release_id in release_ids]
+
+
+def _taken(withdrawal: Withdrawal) -> tuple[str, str, bytes]:
+    return withdrawal.release_id, withdrawal.operator, withdrawal.payload_digest
 
 
 def _place(claim: Claim) -> tuple[str, str, bytes]:

@@ -1,17 +1,18 @@
--- lock_releases: insert what is missing, lock all in the order given, read the clock; the false condition locks without a new row version
+-- lock_releases: insert what is missing, lock all in the order given, then read the clock; the false condition locks without a new row version
 WITH placed AS (
     INSERT INTO releases (id, kind, purl, file_name)
     SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[])
-    ON CONFLICT (id) DO UPDATE SET kind = releases.kind WHERE false
+    ON CONFLICT (id) DO UPDATE SET first_seen = releases.first_seen WHERE false
+    RETURNING id
 )
-SELECT clock_timestamp();
+SELECT clock_timestamp() FROM (SELECT count(*) FROM placed) AS locked;
 
 -- votes_on: every claim on some releases, and whether it was withdrawn
 SELECT r.id, r.kind, r.purl, r.file_name, c.operator, c.payload_digest, c.form, c.keys, c.outcome, c.sha256, c.sha512,
-       c.size, c.received_at, w.operator IS NOT NULL AS withdrawn
+       c.size, c.received_at, w.body IS NOT NULL AS withdrawn
 FROM claims c
 JOIN releases r ON r.id = c.release_id
-LEFT JOIN withdrawals w ON w.operator = c.operator AND w.payload_digest = c.payload_digest
+LEFT JOIN withdrawals w USING (release_id, operator, payload_digest)
 WHERE c.release_id = ANY($1::bytea[]);
 
 -- requests_for: every signing request for some releases, oldest first
@@ -87,11 +88,16 @@ WHERE ($1::bytea IS NULL OR r.id > $1)
   AND ($6::text IS NULL OR d.state = $6)
 ORDER BY r.id LIMIT $7;
 
--- stale_releases: releases without an evaluation that holds under a policy
-SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM releases r
-LEFT JOIN decisions d ON d.release_id = r.id
-WHERE d.release_id IS NULL OR d.policy_digest <> $1 OR d.holds_until <= clock_timestamp()
-ORDER BY r.id LIMIT $2;
+-- stale_releases: releases whose evaluation another policy made, or a key's time ended, or that the signer did not share when it gave a request back; each by its index
+WITH stale AS (
+    (SELECT release_id FROM decisions WHERE policy_digest < $1 LIMIT $2)
+    UNION (SELECT release_id FROM decisions WHERE policy_digest > $1 LIMIT $2)
+    UNION (SELECT release_id FROM decisions WHERE holds_until <= clock_timestamp() LIMIT $2)
+    UNION (SELECT d.release_id FROM signing_requests q JOIN decisions d USING (release_id)
+           WHERE q.state = 'waiting' AND q.not_before <= clock_timestamp() AND q.updated_at > d.decided_at LIMIT $2)
+)
+SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM stale s
+JOIN releases r ON r.id = s.release_id JOIN decisions d ON d.release_id = r.id LIMIT $2;
 
 -- envelopes_of: the attestations of a release as they came
 SELECT e.operator, e.payload_digest, e.body, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)

@@ -1,11 +1,12 @@
 """The signer's side of signing requests on PostgreSQL (port ``Queue``): leases, fences, one signature."""
 
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from attestor.core.authorisation import Authorisation
-from attestor.core.errors import Conflict, Rejected
+from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lifecycle import State
 from attestor.service.ports import Evidence, Job
 from attestor.store.listen import Listener
@@ -104,7 +105,7 @@ class PostgresQueue:
                 await self._mark_signed(connection, job)
 
     async def announce(self, job: Job) -> None:
-        with translated():
+        with suppress(Unavailable), translated():
             await self._pool.execute(_SQL["announce"], job.request.release.id)
 
     async def due(self, seconds: float) -> None:

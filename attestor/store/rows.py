@@ -1,5 +1,7 @@
 """Rows to values and back; total, so that a row that cannot be read is an error and never a guess."""
 
+from typing import TypeVar
+
 import asyncpg
 import msgspec
 
@@ -13,6 +15,7 @@ from attestor.service.ports import ReleaseRecord, StoredDecision, Vote
 
 _CONTENT: msgspec.json.Decoder[Content] = msgspec.json.Decoder(Content)
 _VIEW = msgspec.json.Decoder(DecisionView)
+_T = TypeVar("_T")
 
 
 def release_of(row: asyncpg.Record, key: str = "id") -> Release:
@@ -46,7 +49,8 @@ def record_of(row: asyncpg.Record) -> ReleaseRecord:
     release = release_of(row)
     if row["view"] is None:
         return ReleaseRecord(release, None)
-    return ReleaseRecord(release, StoredDecision(release.id, _VIEW.decode(row["view"]), row["holds_until"]))
+    view = _decoded(_VIEW, row["view"], "a decision")
+    return ReleaseRecord(release, StoredDecision(release.id, view, row["holds_until"]))
 
 
 def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
@@ -58,7 +62,7 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         size=row["size"],
         sha256=row["sha256"],
         sha512=row["sha512"],
-        content=_CONTENT.decode(row["content"]),
+        content=_decoded(_CONTENT, row["content"], "a request's content"),
         content_present=row["content_present"],
         state=State(row["state"]),
         reason=row["reason"],
@@ -67,6 +71,13 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
     )
+
+
+def _decoded(decoder: msgspec.json.Decoder[_T], text: str, what: str) -> _T:
+    try:
+        return decoder.decode(text)
+    except msgspec.MsgspecError as error:
+        raise _unreadable(what) from error
 
 
 def _unreadable(what: str) -> Unavailable:

@@ -1,0 +1,85 @@
+"""The real database with its schema, and the use cases over it, each in its own database role."""
+
+from contextlib import AsyncExitStack
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+import pytest_asyncio
+
+from attestor.app.clock import now
+from attestor.content.spool import Spool
+from attestor.service.gate import Gate
+from attestor.store.ledger import PostgresLedger
+from attestor.store.listen import listening
+from attestor.store.migrate import migrate
+from attestor.store.pool import Settings, connect
+from tests.service.makers import make_policy
+
+TABLES = ("releases", "envelopes", "claims", "withdrawals", "decisions", "events", "signing_requests")
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def schema(postgres):
+    """One migrated database, which each test finds empty."""
+    owner = await asyncpg.connect(postgres.dsn())
+    await owner.execute("CREATE DATABASE service TEMPLATE template0")
+    await owner.close()
+    await migrate(postgres.dsn(database="service"))
+    return postgres.dsn(database="service")
+
+
+class Ground:
+    """The migrated database, empty, and what connects to it."""
+
+    def __init__(self, dsn, postgres, stack, folder):
+        self.dsn = dsn
+        self.postgres = postgres
+        self.stack = stack
+        self.folder = folder
+        self.owner = None
+
+    def dsn_of(self, role):
+        return self.postgres.dsn(role, urlsplit(self.dsn).path.removeprefix("/"))
+
+    async def pool(self, role="attestor_api"):
+        return await self.stack.enter_async_context(connect(Settings(self.dsn_of(role))))
+
+    async def gate(self, policy=None, *, clock=now):
+        """What one API process offers, connected as the API's role."""
+        spool = Spool(self.folder / "spool", max_bytes=1 << 20, max_total_bytes=1 << 24)
+        spool.prepare()
+        watch = await self.stack.enter_async_context(listening(Settings(self.dsn_of("attestor_api"))))
+        ledger = PostgresLedger(await self.pool())
+        return Gate(ledger=ledger, policy=policy or make_policy(), spool=spool, watch=watch, now=clock)
+
+    async def sql(self, statement, *values):
+        """As the owner: what only an attacker with the database in hand could do."""
+        return await self.owner.fetch(statement, *values)
+
+    async def rows(self):
+        """How many rows each table has."""
+        return {table: await self.owner.fetchval(f"SELECT count(*) FROM {table}") for table in TABLES}  # noqa: S608 - constant names
+
+
+@pytest_asyncio.fixture
+async def ground(schema, postgres, tmp_path):
+    async with AsyncExitStack() as stack:
+        ground = Ground(schema, postgres, stack, tmp_path)
+        ground.owner = await asyncpg.connect(schema)
+        stack.push_async_callback(ground.owner.close)
+        await ground.owner.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
+        yield ground
+
+
+@pytest_asyncio.fixture
+async def gate(ground):
+    return await ground.gate()
+
+
+@pytest.fixture
+def folder(ground):
+    """The pull root `files`."""
+    path = ground.folder / "files"
+    path.mkdir(exist_ok=True)
+    return path
