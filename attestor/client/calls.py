@@ -161,9 +161,10 @@ class AttestorClient:
 async def _reached(call: Callable[[], Awaitable[T]]) -> T:
     try:
         return await call()
-    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        raise Rejected("tls-refused", f"The service cannot be trusted, or does not trust you: {error}.") from None
-    except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
+    except (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError) as error:
+        # In TLS 1.3 a refused client certificate is an alert after the connection stands, wrapped by aiohttp.
+        if any(isinstance(each, ssl.SSLError) for each in (error, error.__cause__, error.__context__)):
+            raise Rejected("tls-refused", f"The service cannot be trusted, or does not trust you: {error}.") from None
         why = str(error) or type(error).__name__
         raise Unreachable("unreachable", f"The service does not answer: {why}.") from None
 
