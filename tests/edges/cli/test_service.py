@@ -2,6 +2,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 
 import pytest
 
@@ -32,11 +33,6 @@ def test_check_as_json_has_a_remedy_exactly_where_something_fails(attestor, serv
             ("credentials of signer", "as it says"), id="a credential that others may read",
         ),
         pytest.param(
-            # A failed login shuts the device's door to this user for a second, so it is one that no other test needs.
-            lambda folder: (folder / "credentials/hsm-vm-images-passphrase").write_text("another passphrase"),
-            ("key vm-images", "correct the credential hsm-vm-images-passphrase"), id="another passphrase than the device's",
-        ),
-        pytest.param(
             lambda folder: edit(folder, 'key_id = "isos"', 'key_id = "isos-2"'),
             ("key isos", "hsm provision"), id="a key that the device lacks",
         ),
@@ -59,8 +55,7 @@ def test_check_as_json_has_a_remedy_exactly_where_something_fails(attestor, serv
     ],
 )  # fmt: skip
 def test_check_names_the_part_that_fails_and_its_remedy(attestor, service, tmp_path, spoil, said):
-    folder = tmp_path / "copy"
-    shutil.copytree(service.folder, folder, ignore=shutil.ignore_patterns("postgres", "nethsm", "rebuilders"))
+    folder = copied(service, tmp_path)
     edit(folder, "max_total_bytes = 274877906944", "max_total_bytes = 1125899906842624")
     spoil(folder)
     part, remedy = said
@@ -70,6 +65,27 @@ def test_check_names_the_part_that_fails_and_its_remedy(attestor, service, tmp_p
     failed = [line for line in done.out.splitlines() if line.startswith("FAIL")]
     assert done.code == Exit.ERROR, done.err
     assert any(part in line and remedy in line.partition("Remedy: ")[2] for line in failed), done.out
+
+
+def test_check_tells_a_wrong_passphrase_from_a_device_that_is_busy(attestor, service, tmp_path):
+    folder = copied(service, tmp_path)
+    (folder / "credentials/hsm-vm-images-passphrase").write_text("another passphrase")
+    status = ("hsm", "status", "--config", folder / "attestor.toml")
+
+    wrong, busy = attestor(*status), attestor(*status)
+    # One failed login shuts the device's door to this user for a second; the next test shall find it open.
+    time.sleep(1.1)
+
+    assert (wrong.code, busy.code) == (Exit.ERROR, Exit.ERROR)
+    assert "Remedy: correct the credential hsm-vm-images-passphrase" in wrong.out
+    assert "Remedy: try again in a few seconds" in busy.out
+
+
+def copied(service, tmp_path):
+    """The deployment's files, to be spoiled, beside the parts that go on running."""
+    folder = tmp_path / "copy"
+    shutil.copytree(service.folder, folder, ignore=shutil.ignore_patterns("postgres", "nethsm", "rebuilders"))
+    return folder
 
 
 def edit(folder, old, new):
