@@ -1,6 +1,7 @@
 """For who sets it up: schema, every part tried, the HSM."""
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -63,6 +64,26 @@ def provision(*, config: ConfigOption) -> None:
     for name in report.made:
         say(f"made       {name}")
     say("The device holds what the deployment file says; attestor hsm status shows the certificates to pin.")
+
+
+@hsm.command("certificates")
+def certificates(
+    *,
+    config: ConfigOption,
+    out: Annotated[
+        Path, typer.Option(help="A folder for NAME.pgp, one for each release key; made where it is missing.")
+    ],
+) -> None:
+    """Read the OpenPGP certificates of the release keys and write them to files: what users import to verify."""
+    import asyncio
+
+    from attestor.app.embedded import resolved
+    from attestor.app.proof import proof_of
+    from attestor.config import load_config
+
+    proof = asyncio.run(proof_of(resolved(load_config(config)), out))
+    for file, certificate in zip(proof.files, proof.certificates, strict=True):
+        say(f"{file}  {certificate.fingerprint}  {certificate.user_id}")
 
 
 @hsm.command("status")
