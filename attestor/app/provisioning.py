@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Final
 
 from attestor.config import Config, SigningKeySection
-from attestor.core.errors import Rejected
 from attestor.core.secret import Secret
 from attestor.embedded.files import own_folder, write_new
 from attestor.hsm.connection import NodeSettings
@@ -19,8 +18,7 @@ _ADMINISTRATOR: Final = "admin"
 async def provision_hsm(config: Config, now: datetime) -> Report:
     """Provision the first node; the others of a cluster share its users and keys.
 
-    Raises as :func:`attestor.hsm.provision.provision`, and ``Rejected`` ``namespace-missing`` for a release key that the
-    deployment file puts in no namespace.
+    Raises as :func:`attestor.hsm.provision.provision`.
     """
     node = config.hsm.nodes[0]
     return await provision(
@@ -34,12 +32,7 @@ async def provision_hsm(config: Config, now: datetime) -> Report:
 
 def _plan(config: Config) -> Plan:
     by_namespace: defaultdict[str, list[KeyPlan]] = defaultdict(list)
-    for name, section in config.signing_keys.items():
-        if section.namespace is None:
-            raise Rejected(
-                "namespace-missing",
-                f"{config.path}: signing_keys.{name}.namespace: provisioning puts every release key in a namespace.",
-            )
+    for section in config.signing_keys.values():
         by_namespace[section.namespace].append(_key(config, section))
     return Plan(
         unlock=credential(config, config.hsm.unlock_passphrase),

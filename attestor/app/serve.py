@@ -14,6 +14,7 @@ from attestor.app.api import api
 from attestor.app.clock import now
 from attestor.app.embedded import embedded_parts, resolved
 from attestor.app.ending import stop_on_signals, until
+from attestor.app.hardening import close_memory
 from attestor.app.house import make_house
 from attestor.app.provisioning import provision_hsm
 from attestor.app.signer import sign_until, signer
@@ -59,6 +60,7 @@ async def _run_api(config: Config) -> None:
 
 
 async def _run_signer(config: Config) -> None:
+    close_memory()
     stop = stop_on_signals()
     async with signer(config) as signing:
         log.info("signing", keys={name: key.fingerprint for name, key in signing.signers.items()})
