@@ -50,11 +50,27 @@ def _run(coroutine):
         return runner.run(coroutine)
 
 
+class GivenPostgres:
+    """A server that somebody else started, such as a container; asked as an EmbeddedPostgres is."""
+
+    def __init__(self, address):
+        self.address = address
+
+    def dsn(self, user="postgres", database="postgres"):
+        return f"postgresql://{user}@{self.address}/{database}"
+
+
 @pytest.fixture(scope="session")
 def postgres():
-    """The EmbeddedPostgres of this run of tests, started by the first test that asks for it."""
+    """The EmbeddedPostgres of this run of tests, started by the first test that asks for it.
+
+    `ATTESTOR_TEST_POSTGRES=HOST:PORT` names another server, whose superuser `postgres` needs no password.
+    """
     from attestor.embedded.postgres import start_postgres
 
+    if given := os.environ.get("ATTESTOR_TEST_POSTGRES"):
+        yield GivenPostgres(given)
+        return
     with tempfile.TemporaryDirectory(prefix="attestor-") as folder:
         server = _run(start_postgres(Path(folder), say=print))
         yield server
