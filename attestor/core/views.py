@@ -39,6 +39,28 @@ def decision_view(decision: Decision, tier: Tier, policy: Policy) -> DecisionVie
     )
 
 
+def ungoverned_view(sentence: str, policy: Policy) -> DecisionView:
+    """Show a release that was attested under an earlier policy and that no tier governs now: nobody's vote counts."""
+    return DecisionView(
+        state="pending",
+        reason="no-tier",
+        sentence=sentence,
+        tier="",
+        threshold=0,
+        missing=0,
+        sha256=None,
+        sha512=None,
+        size=None,
+        agreeing=(),
+        dissenting=(),
+        equivocating=(),
+        failed=(),
+        missing_required=(),
+        policy_serial=policy.serial,
+        policy_digest=policy.digest,
+    )
+
+
 def _said(decision: Decision) -> tuple[Literal["pending", "reached", "disputed"], str, str]:
     tally = decision.tally
     agree = f"{len(tally.agreeing)} of {tally.threshold} needed operators agree"

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Final
 from uuid import UUID, uuid4
 
-from attestor.core.authorisation import next_state, standing
+from attestor.core.authorisation import next_state
 from attestor.core.errors import Conflict, Forbidden, Malformed, Missing, Rejected
 from attestor.core.hashstate import parse_state
 from attestor.core.lifecycle import LIVE, Event, State, moved
@@ -19,7 +19,7 @@ from attestor.core.strictjson import decode_base64
 from attestor.core.views import request_view
 from attestor.core.wire import HashState, SigningRequestAsk, SigningRequestPage, SigningRequestView, Upload
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
-from attestor.service.record import anew, decide, moves_after, votes_on
+from attestor.service.record import anew, decide, moves_after, obstacle_to, votes_on
 
 MAX_PAGE: Final = 1000
 _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WITHDRAWN})
@@ -61,7 +61,7 @@ class Desk:
             decided = decide(self._policy, [release], votes, moment)
             opened = self._open(asked, requester, tier, moment)
             signed = await transaction.signed_digests([release.id])
-            obstacle = standing(opened, tier, decided[release.id][1], signed.get(release.id))
+            obstacle = obstacle_to(self._policy, opened, decided, signed)
             if obstacle is not None:
                 opened = replace(opened, reason=obstacle.reason, sentence=obstacle.sentence)
             state = next_state(obstacle)

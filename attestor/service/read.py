@@ -8,11 +8,11 @@ from attestor.core.claims import Claim
 from attestor.core.errors import Malformed, Missing
 from attestor.core.naming import Release
 from attestor.core.policy import Policy
-from attestor.core.quorum import evaluate
-from attestor.core.views import decision_view, release_line, vote_view
+from attestor.core.quorum import Uncounted
+from attestor.core.views import release_line, vote_view
 from attestor.core.wire import DecisionView, EventView, Explanation, ReleasePage, ReleaseView
 from attestor.service.ports import Changes, Ledger, ReleaseFilter, ReleaseRecord
-from attestor.service.record import anew, decide, moves_after, votes_on
+from attestor.service.record import anew, decide, decide_one, moves_after, votes_on
 
 MAX_PAGE: Final = 1000
 
@@ -21,18 +21,17 @@ async def release(ledger: Ledger, policy: Policy, now: Callable[[], datetime], r
     """Show one release with every vote, counted or not. Raises ``Missing`` ``release-unknown``."""
     known = await _known(ledger, release_id)
     votes = await ledger.votes(release_id)
-    tier = policy.tier_of(known.release)
+    stored, decision = decide_one(policy, known.release, votes, now())
     claims = [vote.claim for vote in votes]
-    withdrawn = frozenset((v.claim.operator, v.claim.payload_digest) for v in votes if v.withdrawn)
-    decision = evaluate(tier, policy, claims, withdrawn, now())
+    uncounted = decision.tally.uncounted if decision else frozenset(map(_without_tier, claims))
     asked = await ledger.requests(release_id)
     return ReleaseView(
         id=known.release.id,
         kind=known.release.kind,
         purl=known.release.purl,
         file_name=known.release.file_name,
-        decision=decision_view(decision, tier, policy),
-        votes=tuple(vote_view(claim, decision.tally.uncounted) for claim in sorted(claims, key=_in_order)),
+        decision=stored.view,
+        votes=tuple(vote_view(claim, uncounted) for claim in sorted(claims, key=_in_order)),
         requests=tuple(str(request.id) for request in asked),
     )
 
@@ -116,6 +115,10 @@ def _holding(known: ReleaseRecord, policy: Policy, now: datetime) -> DecisionVie
     """The stored evaluation while it holds: made under the policy in force, and no key's time came since."""
     stored = known.decision
     return stored.view if stored and stored.view.policy_digest == policy.digest and now < stored.holds_until else None
+
+
+def _without_tier(claim: Claim) -> Uncounted:
+    return Uncounted(claim.operator, claim.payload_digest, "no-tier")
 
 
 def _in_order(claim: Claim) -> tuple[str, bytes]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, TypeVar
 
-from attestor.core.authorisation import next_state, standing
+from attestor.core.authorisation import Never, NotNow, next_state, standing
 from attestor.core.claims import Claim
 from attestor.core.errors import AttestorError, Conflict, Exhausted, Missing
 from attestor.core.lifecycle import State
@@ -16,7 +16,7 @@ from attestor.core.naming import Release
 from attestor.core.policy import Policy
 from attestor.core.quorum import Decision, evaluate
 from attestor.core.requests import SigningRequest
-from attestor.core.views import decision_view, holds_until, release_line
+from attestor.core.views import FOREVER, decision_view, holds_until, release_line, ungoverned_view
 from attestor.core.wire import Receipt
 from attestor.service.ports import (
     Arrival,
@@ -91,20 +91,38 @@ async def votes_on(transaction: Transaction, releases: Mapping[str, Release]) ->
     return votes
 
 
-Decided = dict[str, tuple[StoredDecision, Decision]]
+Decided = dict[str, tuple[StoredDecision, Decision | None]]
+"""By release id; there is no decision where no tier governs the release any more."""
 
 
 def decide(policy: Policy, releases: Iterable[Release], votes: Mapping[str, list[Vote]], now: datetime) -> Decided:
-    """Evaluate each release that a tier governs."""
-    decided: Decided = {}
-    for release in releases:
+    """Evaluate each release."""
+    return {release.id: decide_one(policy, release, votes[release.id], now) for release in releases}
+
+
+def decide_one(
+    policy: Policy, release: Release, votes: Sequence[Vote], now: datetime
+) -> tuple[StoredDecision, Decision | None]:
+    """Evaluate one release from all votes on it."""
+    try:
         tier = policy.tier_of(release)
-        claims = [vote.claim for vote in votes[release.id]]
-        withdrawn = frozenset((v.claim.operator, v.claim.payload_digest) for v in votes[release.id] if v.withdrawn)
-        decision = evaluate(tier, policy, claims, withdrawn, now)
-        view = decision_view(decision, tier, policy)
-        decided[release.id] = StoredDecision(release.id, view, holds_until(policy, claims, now)), decision
-    return decided
+    except Missing as error:
+        return StoredDecision(release.id, ungoverned_view(error.sentence, policy), FOREVER), None
+    claims = [vote.claim for vote in votes]
+    withdrawn = frozenset((vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawn)
+    decision = evaluate(tier, policy, claims, withdrawn, now)
+    view = decision_view(decision, tier, policy)
+    return StoredDecision(release.id, view, holds_until(policy, claims, now)), decision
+
+
+def obstacle_to(
+    policy: Policy, request: SigningRequest, decided: Decided, signed: Mapping[str, bytes]
+) -> NotNow | Never | None:
+    """Say what keeps a request from being queued under these decisions."""
+    stored, decision = decided[request.release.id]
+    if decision is None:
+        return NotNow(stored.view.reason, stored.view.sentence)
+    return standing(request, policy.tier_of(request.release), decision, signed.get(request.release.id))
 
 
 def moves_for(
@@ -115,8 +133,7 @@ def moves_for(
     for request in requests:
         if request.state not in {State.WAITING, State.QUEUED}:
             continue
-        tier = policy.tier_of(request.release)
-        obstacle = standing(request, tier, decided[request.release.id][1], signed.get(request.release.id))
+        obstacle = obstacle_to(policy, request, decided, signed)
         reason, sentence = (obstacle.reason, obstacle.sentence) if obstacle else ("queued", "The signer takes it next.")
         after = next_state(obstacle)
         if (after, reason, sentence) != (request.state, request.reason, request.sentence):

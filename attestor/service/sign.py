@@ -26,6 +26,8 @@ from attestor.service.ports import ArtifactBytes, Evidence, Job, Measure, Queue,
 MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 _LOOK_AGAIN_SECONDS: Final = 2.0
 """How soon to look again for bytes that were not there."""
+_AGREE_AGAIN_SECONDS: Final = 10.0
+"""How soon the API may queue again what it holds for agreed and the signer does not: a race, or policies differ."""
 _BACKOFF_SECONDS: Final = (0.2, 1.0, 5.0, 30.0)
 
 
@@ -64,7 +66,9 @@ async def sign_next(signing: Signing) -> Job | None:
 
 
 async def _sign(signing: Signing, job: Job) -> None:
-    _refuse_wrong_clock(signing.now(), job)
+    _refuse_wrong_clock(signing.now(), job.clock)
+    if job.request.tries > signing.tries:
+        raise Unavailable("tries-used-up", "Every try ended before it could say why: see the signer's log.")
     tier = signing.policy.tier_of(job.request.release)
     signer = signing.signers[tier.signing_key]
     if await _adopted(signing, job, signer):
@@ -79,6 +83,8 @@ async def _sign(signing: Signing, job: Job) -> None:
         await _give_back(signing, job, measure)
         return
     created = await signing.queue.fix_time(job, signing.now().replace(microsecond=0))
+    if created > signing.now():
+        raise Rejected("signing-time", f"The time fixed for this signature, {created}, has not come yet.")
     job = await signing.queue.renew(job, signing.lease_seconds)
     async with signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
@@ -135,8 +141,8 @@ def _decision(signing: Signing, job: Job, tier: Tier, evidence: Evidence) -> Dec
     return evaluate(tier, signing.policy, reading.claims, reading.withdrawn, signing.now())
 
 
-def _refuse_wrong_clock(now: datetime, job: Job) -> None:
-    if abs(now - job.clock) > MAX_CLOCK_SKEW:
+def _refuse_wrong_clock(now: datetime, theirs: datetime) -> None:
+    if abs(now - theirs) > MAX_CLOCK_SKEW:
         raise Unavailable(
             "clock-differs", f"The signer's clock and the database's differ by more than {MAX_CLOCK_SKEW}."
         )
@@ -144,7 +150,8 @@ def _refuse_wrong_clock(now: datetime, job: Job) -> None:
 
 async def _give_back(signing: Signing, job: Job, obstacle: NotNow | Never) -> None:
     after = State.REFUSED if isinstance(obstacle, Never) else State.WAITING
-    await signing.queue.give_back(job, after, obstacle.reason, obstacle.sentence, _LOOK_AGAIN_SECONDS)
+    seconds = _LOOK_AGAIN_SECONDS if obstacle.reason == "content-missing" else _AGREE_AGAIN_SECONDS
+    await signing.queue.give_back(job, after, obstacle.reason, obstacle.sentence, seconds)
 
 
 async def _try_later(signing: Signing, job: Job, error: AttestorError) -> None:

@@ -94,7 +94,8 @@ WITH stale AS (
     UNION (SELECT release_id FROM decisions WHERE policy_digest > $1 LIMIT $2)
     UNION (SELECT release_id FROM decisions WHERE holds_until <= clock_timestamp() LIMIT $2)
     UNION (SELECT d.release_id FROM signing_requests q JOIN decisions d USING (release_id)
-           WHERE q.state = 'waiting' AND q.not_before <= clock_timestamp() AND q.updated_at > d.decided_at LIMIT $2)
+           WHERE q.state = 'waiting' AND q.reason <> 'content-missing' AND q.not_before <= clock_timestamp()
+             AND d.state = 'reached' AND q.updated_at > d.decided_at LIMIT $2)
 )
 SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM stale s
 JOIN releases r ON r.id = s.release_id JOIN decisions d ON d.release_id = r.id LIMIT $2;
