@@ -47,9 +47,9 @@ WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_times
 SELECT sha256, signature FROM signatures WHERE release_id = $1 AND key_fingerprint = $2;
 
 -- add_event: a step of a request, unless the same was noted last
-INSERT INTO events (release_id, request_id, what, detail) SELECT $1, $2, $3, $4
-WHERE ($3, $4) IS DISTINCT FROM
-      (SELECT e.what, e.detail FROM events e WHERE e.release_id = $1 AND e.request_id = $2 ORDER BY e.id DESC LIMIT 1);
+INSERT INTO events (release_id, request_id, what, detail) SELECT $1::bytea, $2::uuid, $3::text, $4::text
+WHERE NOT EXISTS (SELECT FROM (SELECT e.what, e.detail FROM events e WHERE e.release_id = $1 AND e.request_id = $2
+                               ORDER BY e.id DESC LIMIT 1) AS last WHERE (last.what, last.detail) = ($3, $4));
 
 -- announce: hint that a release moved
 SELECT pg_notify('attestor', $1);
