@@ -34,6 +34,8 @@ class Event(StrEnum):
 
 TRANSITIONS: Final = {
     (State.WAITING, Event.REACHED): State.QUEUED,
+    # The signer looks again for bytes that were not there; nothing else tells when a file appears below a pull root.
+    (State.WAITING, Event.CLAIM): State.CLAIMED,
     (State.WAITING, Event.REFUSE): State.REFUSED,
     (State.WAITING, Event.WITHDRAW): State.WITHDRAWN,
     (State.QUEUED, Event.LOST): State.WAITING,

@@ -7,9 +7,10 @@ import pytest
 from attestor.core.errors import Conflict
 from attestor.core.lifecycle import LIVE, TRANSITIONS, Event, State, moved
 
-# From design §6 and the README's picture; one line is one step.
+# From design §6 and ops/decisions/0006; one line is one step.
 DOCUMENTED = {
     "waiting reached queued",
+    "waiting claim claimed",
     "waiting refuse refused",
     "waiting withdraw withdrawn",
     "queued lost waiting",
