@@ -44,7 +44,9 @@ class House:
             self.process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         self.await_log(r'"event": "serving"')
         self.await_log(r'"event": "signing"')
-        ports = re.findall(r'^address = "127\.0\.0\.1:(\d+)"', (self.folder / "attestor.toml").read_text(), re.MULTILINE)
+        ports = re.findall(
+            r'^address = "127\.0\.0\.1:(\d+)"', (self.folder / "attestor.toml").read_text(), re.MULTILINE
+        )
         self._addresses = [f"localhost:{port}" for port in ports]
 
     def await_log(self, pattern, times=1):
