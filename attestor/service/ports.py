@@ -209,7 +209,10 @@ class Queue(Protocol):
     """The signer's side of signing requests."""
 
     async def claim(self, lease_seconds: float) -> Job | None:
-        """Take the next due request, or one whose lease is over; at most one holder's fence is ever valid."""
+        """Take the next due request, or one whose lease is over; at most one holder's fence is ever valid.
+
+        One whose row cannot be read is set aside, so that it stops no other.
+        """
 
     async def evidence(self, job: Job) -> Evidence: ...
 
@@ -225,7 +228,8 @@ class Queue(Protocol):
     async def signed(self, job: Job, authorisation: Authorisation, key_fingerprint: str, signature: bytes) -> None:
         """Store the signature and mark the request, in one transaction: only with the fence, and only when there is none.
 
-        Raises ``Conflict`` when the fence is old, ``Rejected`` ``other-digest-signed`` when another digest was signed.
+        Raises ``Conflict`` when the fence is old or a signature by this key is there, ``Rejected`` ``other-digest-signed``
+        when another digest was signed.
         """
 
     async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:
@@ -279,6 +283,9 @@ class Signer(Protocol):
     @property
     def fingerprint(self) -> str:
         """Upper-case hex version 4 fingerprint of the certificate."""
+
+    def verify(self, signature: bytes, hasher: Hasher) -> None:
+        """Raise ``Rejected`` unless this key made *signature* over the bytes that *hasher* has had; asks no device."""
 
     def slot(self) -> AbstractAsyncContextManager[Pen]:
         """Wait for a free place at the HSM, so that the caller can look once more before it signs."""

@@ -71,8 +71,6 @@ async def _sign(signing: Signing, job: Job) -> None:
         raise Unavailable("tries-used-up", "Every try ended before it could say why: see the signer's log.")
     tier = signing.policy.tier_of(job.request.release)
     signer = signing.signers[tier.signing_key]
-    if await _adopted(signing, job, signer):
-        return
     evidence = await signing.queue.evidence(job)
     obstacle = standing(job.request, tier, _decision(signing, job, tier, evidence), evidence.signed_digest)
     if obstacle is not None:
@@ -81,6 +79,8 @@ async def _sign(signing: Signing, job: Job) -> None:
     measure = await _measured(signing, job, tier)
     if isinstance(measure, Never):
         await _give_back(signing, job, measure)
+        return
+    if await _settled_by_stored(signing, job, tier, signer, measure):
         return
     created = await signing.queue.fix_time(job, signing.now().replace(microsecond=0))
     if created > signing.now():
@@ -126,11 +126,21 @@ async def _permit(
     )
 
 
-async def _adopted(signing: Signing, job: Job, signer: Signer) -> bool:
-    """A signature that this key made before is the signature (P5): no second call."""
+async def _settled_by_stored(signing: Signing, job: Job, tier: Tier, signer: Signer, measure: Measure) -> bool:
+    """A signature that this key made before is the signature (P5): no second call, but every check that a call needs."""
     known = await signing.queue.signature_of(job, signer.fingerprint)
-    if known is None or known[0] != job.request.sha256:
+    if known is None:
         return False
+    permit = await _permit(signing, job, tier, measure, signing.now())
+    if not isinstance(permit, Authorisation):
+        await _give_back(signing, job, permit)
+        return True
+    try:
+        signer.verify(known[1], measure.hasher)
+    except Rejected as error:
+        raise Rejected(
+            "stored-signature", f"The database holds a signature that this key did not make: {error.sentence}"
+        ) from error
     await signing.queue.adopt(job)
     return True
 

@@ -5,6 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
+from asyncpg import Record
+
 from attestor.core.authorisation import Authorisation
 from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lifecycle import State
@@ -29,12 +31,23 @@ class PostgresQueue:
     async def claim(self, lease_seconds: float) -> Job | None:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
-                row = await connection.fetchrow(_SQL["claim"], lease_seconds)
-                if row is None:
-                    return None
-                [names] = await connection.fetch(_SQL["release"], row["release_id"])
-                release = release_of(names)
-                return Job(request_of(row, release), row["fence"], row["lease_until"], row["clock"])
+                while row := await connection.fetchrow(_SQL["claim"], lease_seconds):
+                    [names] = await connection.fetch(_SQL["release"], row["release_id"])
+                    try:
+                        request = request_of(row, release_of(names))
+                    except Unavailable as error:
+                        # It is always the first in the queue: left there, one such row would stop all the others.
+                        await self._set_aside(connection, row, error)
+                        continue
+                    return Job(request, row["fence"], row["lease_until"], row["clock"])
+                return None
+
+    @staticmethod
+    async def _set_aside(connection: Connection, row: Record, error: Unavailable) -> None:
+        await connection.execute(
+            _SQL["give_back"], row["id"], row["fence"], str(State.ASIDE), error.code, error.sentence, 0.0
+        )
+        await connection.execute(_SQL["add_event"], row["release_id"], row["id"], str(State.ASIDE), error.sentence)
 
     async def evidence(self, job: Job) -> Evidence:
         release = job.request.release
@@ -81,7 +94,7 @@ class PostgresQueue:
                 await connection.execute(_SQL["fix_digest"], release_id, authorisation.sha256)
                 if await connection.fetchval(_SQL["signed_digest"], release_id) != authorisation.sha256:
                     raise Rejected("other-digest-signed", "Another digest of this release is signed.")
-                await connection.execute(
+                stored = await connection.fetchval(
                     _SQL["store_signature"],
                     release_id,
                     key_fingerprint,
@@ -89,7 +102,10 @@ class PostgresQueue:
                     authorisation.sha256,
                     signature,
                 )
-                await self._mark_signed(connection, job)
+                if stored is None:
+                    # Not marked signed by it: the next claim verifies what stands there before it is adopted.
+                    raise Conflict("signature-stored", "A signature by this key is stored already; it is looked at first.")
+                await self._mark_signed(connection, job, _made(authorisation, key_fingerprint))
 
     async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:
         with translated():
@@ -102,7 +118,7 @@ class PostgresQueue:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._lock(connection, job)
-                await self._mark_signed(connection, job)
+                await self._mark_signed(connection, job, "Signed by the signature that was stored before.")
 
     async def announce(self, job: Job) -> None:
         with suppress(Unavailable), translated():
@@ -115,14 +131,22 @@ class PostgresQueue:
     async def _lock(connection: Connection, job: Job) -> None:
         await connection.execute(_SQL["lock_release"], bytes.fromhex(job.request.release.id))
 
-    async def _mark_signed(self, connection: Connection, job: Job) -> None:
+    async def _mark_signed(self, connection: Connection, job: Job, detail: str) -> None:
         if await connection.fetchval(_SQL["mark_signed"], job.request.id, job.fence) is None:
             raise _too_late()
-        await self._note(connection, job, str(State.SIGNED), "Signed.")
+        await self._note(connection, job, str(State.SIGNED), detail)
 
     @staticmethod
     async def _note(connection: Connection, job: Job, what: str, detail: str) -> None:
         await connection.execute(_SQL["add_event"], bytes.fromhex(job.request.release.id), job.request.id, what, detail)
+
+
+def _made(permit: Authorisation, key_fingerprint: str) -> str:
+    """Say on whose word, of which bytes, and with which key: the chain's last link (P10)."""
+    return (
+        f"Signed by {key_fingerprint} as of {permit.created:%Y-%m-%dT%H:%M:%SZ}: tier {permit.tier}, "
+        f"SHA-256 {permit.sha256.hex()}, on the word of {', '.join(sorted(permit.counted))}."
+    )
 
 
 def _too_late() -> Conflict:

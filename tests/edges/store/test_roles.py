@@ -1,5 +1,7 @@
 """The two database roles: what the schema itself keeps each from doing, whatever its process was talked into."""
 
+# ruff: noqa: S608 - the statements are made of constants
+
 import asyncpg
 import pytest
 import pytest_asyncio

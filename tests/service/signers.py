@@ -1,0 +1,61 @@
+"""A signer over the real database, content and emulated device, as the signer's process puts it together."""
+
+import hashlib
+
+from attestor.app.clock import now
+from attestor.app.release_key import ReleaseKey
+from attestor.content.artifacts import SPOOL, Artifacts
+from attestor.content.roots import DirectoryRoot, PullRoots
+from attestor.core.algorithm import Algorithm
+from attestor.hsm.device import Device, DeviceSettings
+from attestor.openpgp.certificate import draft_certificate, parse_certificate
+from attestor.openpgp.signature import verify_signature
+from attestor.service.sign import Signing
+from attestor.store.queue import PostgresQueue
+from tests.edges.hsm.nodes import NOW, signing_key
+from tests.service.makers import make_policy
+
+ALGORITHMS = {"packages": Algorithm.ED25519, "debs": Algorithm.P256, "isos": Algorithm.P384}
+
+
+def device_of(node, *, deadline=5.0):
+    return Device(DeviceSettings((node,), 4, deadline, production=False))
+
+
+async def make_certificates(running):
+    """An OpenPGP certificate for each signing key, bound by the device's own signature."""
+    device, made = device_of(running.node()), {}
+    for name, algorithm in ALGORITHMS.items():
+        key = signing_key(algorithm)
+        draft = draft_certificate(await device.public_key(key), algorithm, f"{name} <{name}@example.org>", NOW)
+        made[name] = draft.seal(await device.sign(key, draft.digest))
+    device.close()
+    return made
+
+
+def release_keys(device, certificates):
+    return {
+        name: ReleaseKey(device, signing_key(algorithm), parse_certificate(certificates[name]))
+        for name, algorithm in ALGORITHMS.items()
+    }
+
+
+def make_signing(pool, listener, device, certificates, folder, **changes):
+    """Pull root `files` and the spool lie below *folder*."""
+    roots = {"files": DirectoryRoot(folder / "files"), SPOOL: DirectoryRoot(folder / "spool")}
+    scratch = folder / "scratch"
+    scratch.mkdir(mode=0o700, exist_ok=True)
+    parts = {
+        "queue": PostgresQueue(pool, listener),
+        "content": Artifacts(PullRoots(roots, scratch=scratch, max_bytes=1 << 20), scratch),
+        "signers": release_keys(device, certificates),
+        "policy": make_policy(),
+        "now": now,
+        "lease_seconds": 30.0,
+        "tries": 3,
+    }
+    return Signing(**(parts | changes))
+
+
+def verified(certificates, name, signature, content):
+    return verify_signature(parse_certificate(certificates[name]), signature, hashlib.sha512(content))
