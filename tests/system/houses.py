@@ -150,6 +150,6 @@ def statement_of(key, name, content):
 async def until(look, holds, seconds=30):
     """What *look* gives once it *holds*."""
     async with asyncio.timeout(seconds):
-        while not holds(seen := await look()):
+        while not holds(seen := await look()):  # noqa: ASYNC110 - another process moves it
             await asyncio.sleep(0.1)
     return seen
