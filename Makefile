@@ -1,6 +1,7 @@
 # Two commands: `make demo` and `make test`. Both need only python3 (3.11 to 3.13), its venv module and make.
 PYTHON ?= python3
 VENV   ?= .venv
+JOBS   ?= 2
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
@@ -29,7 +30,7 @@ serve: $(VENV)/.run ## the demo's service, kept up in ./.attestor, which survive
 	$(BIN)/attestor serve --embedded .attestor
 
 test: $(VENV)/.dev  ## every test; TESTS=path or -k expression narrows it
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile $(TESTS)
 
 lint: $(VENV)/.dev  ## what CI runs after the tests
 	$(BIN)/ruff check .
@@ -46,7 +47,7 @@ bench: $(VENV)/.dev ## figures, beside the machine's own limits
 
 lock:            ## pin again what pyproject.toml allows (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	    --extra dev --no-emit-package attestor --upgrade pyproject.toml --output-file requirements-dev.lock
+	    --extra dev --no-emit-package attestor pyproject.toml --output-file requirements-dev.lock
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
 	    --extra build --extra demo --no-emit-package attestor --constraints requirements-dev.lock pyproject.toml --output-file requirements.lock
 
