@@ -20,7 +20,7 @@ CREATE TABLE envelopes (
     operator       text NOT NULL,
     payload_digest bytea NOT NULL CHECK (octet_length(payload_digest) = 32),
     body           bytea NOT NULL CHECK (octet_length(body) <= 262144),
-    received_at    timestamptz NOT NULL,
+    received_at    timestamptz NOT NULL CHECK (isfinite(received_at)),
     PRIMARY KEY (operator, payload_digest)
 );
 
@@ -34,7 +34,7 @@ CREATE TABLE claims (
     sha256         bytea CHECK (octet_length(sha256) = 32),
     sha512         bytea CHECK (octet_length(sha512) = 64),
     size           bigint CHECK (size > 0),
-    received_at    timestamptz NOT NULL,
+    received_at    timestamptz NOT NULL CHECK (isfinite(received_at)),
     PRIMARY KEY (release_id, operator, payload_digest),
     FOREIGN KEY (operator, payload_digest) REFERENCES envelopes,
     CHECK ((outcome = 'built') = (sha256 IS NOT NULL))
@@ -91,7 +91,7 @@ CREATE TABLE signing_requests (
     state           text NOT NULL CHECK (state IN ('waiting', 'queued', 'claimed', 'signed', 'refused', 'aside', 'withdrawn')),
     reason          text NOT NULL,
     sentence        text NOT NULL,
-    tries           integer NOT NULL DEFAULT 0,
+    tries           integer NOT NULL DEFAULT 0 CHECK (tries BETWEEN 0 AND 1000000),
     fence           bigint NOT NULL DEFAULT 0,
     lease_until     timestamptz,
     not_before      timestamptz NOT NULL DEFAULT now(),
@@ -132,7 +132,10 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'attestor_signer') THEN CREATE ROLE attestor_signer LOGIN; END IF;
 END $$;
 GRANT SELECT ON ALL TABLES IN SCHEMA public TO attestor_api, attestor_signer;
-GRANT INSERT ON releases, envelopes, claims, withdrawals, events, signing_requests TO attestor_api;
+GRANT INSERT ON releases, envelopes, claims, withdrawals, events TO attestor_api;
+-- Not the fence, nor the signing time: whoever sets that would backdate a signature.
+GRANT INSERT (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state, reason, sentence,
+              created_at, updated_at) ON signing_requests TO attestor_api;
 GRANT UPDATE (first_seen) ON releases TO attestor_api, attestor_signer;  -- taken only as a row lock: no statement sets it anew
 GRANT INSERT, UPDATE ON decisions TO attestor_api;
 GRANT UPDATE (state, reason, sentence, tries, not_before, lease_until, content_present, updated_at) ON signing_requests TO attestor_api;

@@ -13,7 +13,7 @@ from attestor.hsm.connection import NodeSettings
 from attestor.hsm.device import Device, DeviceSettings, SigningSlot
 from attestor.hsm.keys import SigningKey
 from attestor.openpgp.certificate import Certificate, parse_certificate
-from attestor.openpgp.signature import draft_signature
+from attestor.openpgp.signature import draft_signature, verify_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,9 @@ class ReleaseKey:
     @property
     def fingerprint(self) -> str:
         return self.certificate.fingerprint
+
+    def verify(self, signature: bytes, hasher: Hasher) -> None:
+        verify_signature(self.certificate, signature, hasher)
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[ReleasePen]:

@@ -104,7 +104,9 @@ class PostgresQueue:
                 )
                 if stored is None:
                     # Not marked signed by it: the next claim verifies what stands there before it is adopted.
-                    raise Conflict("signature-stored", "A signature by this key is stored already; it is looked at first.")
+                    raise Conflict(
+                        "signature-stored", "A signature by this key is stored already; it is looked at first."
+                    )
                 await self._mark_signed(connection, job, _made(authorisation, key_fingerprint))
 
     async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:

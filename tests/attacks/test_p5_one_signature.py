@@ -1,0 +1,70 @@
+"""P5: a release has one digest that was signed, and per key one signature that ever leaves."""
+
+import hashlib
+
+import pytest
+
+from attestor.core.algorithm import Algorithm
+from tests.attacks.conftest import GOOD
+from tests.service.makers import BUILDER, asking, package, payload_digest, vote, withdrawal
+from tests.service.signers import verified
+
+PLANT = """INSERT INTO signatures (release_id, key_fingerprint, request_id, sha256, signature)
+    SELECT release_id, $1, id, sha256, $2 FROM signing_requests"""
+PLANT_DIGEST = "INSERT INTO signed_digests SELECT release_id, sha256 FROM signing_requests"
+
+
+@pytest.mark.parametrize("planted", [b"", b"junk", b"\x88" * 119])
+async def test_a_signature_planted_in_the_database_is_not_adopted_by_the_signer(scene, planted):
+    await scene.queued()
+    await scene.ground.sql(PLANT_DIGEST)
+    await scene.ground.sql(PLANT, scene.signing.signers["packages"].fingerprint, planted)
+    await scene.sign()
+    assert await scene.standing() == ("aside", "stored-signature")
+
+
+async def test_a_signature_of_another_release_planted_for_this_one_is_not_adopted(scene):
+    other = await scene.queued(package("other"), b"other bytes")
+    await scene.sign()
+    _, real = await scene.gate.signature(BUILDER, other)
+    mine = await scene.queued()
+    await scene.ground.sql(f"{PLANT_DIGEST} ON CONFLICT DO NOTHING")
+    await scene.ground.sql(f"{PLANT} WHERE state = 'queued'", scene.signing.signers["packages"].fingerprint, real)
+    await scene.sign()
+    assert await scene.standing(mine) == ("aside", "stored-signature")
+
+
+async def test_a_signature_planted_while_the_device_signs_is_not_marked_as_ours(scene):
+    await scene.queued()
+    job = await scene.signing.queue.claim(0.2)
+    await scene.ground.sql(PLANT_DIGEST)
+    await scene.ground.sql(PLANT, scene.signing.signers["packages"].fingerprint, b"junk")
+    await scene.ground.sql("UPDATE signing_requests SET lease_until = now() - interval '1 second'")
+    assert job is not None
+    await scene.sign()
+    assert await scene.standing() == ("aside", "stored-signature")
+
+
+async def test_a_signed_request_reset_in_the_database_gives_the_same_bytes_without_a_call(scene, device):
+    request = await scene.queued()
+    await scene.sign()
+    first = await scene.gate.signature(BUILDER, request)
+    calls = scene.running.operations(Algorithm.ED25519)
+    await scene.ground.sql("UPDATE signing_requests SET state = 'queued'")
+    await scene.sign()
+    assert await scene.gate.signature(BUILDER, request) == first
+    assert verified(device[1], "packages", first[1], GOOD)
+    assert scene.running.operations(Algorithm.ED25519) == calls
+
+
+async def test_other_bytes_of_a_signed_release_are_refused_even_when_all_operators_agree_on_them(scene):
+    await scene.queued()
+    await scene.sign()
+    for name in ("alice", "bob"):
+        await scene.gate.admit(withdrawal(package(), payload_digest(package(), GOOD), name))
+        await scene.gate.admit(vote(package(), b"other", name))
+    with pytest.raises(Exception, match="other-digest-signed"):
+        await scene.gate.ask(BUILDER, asking(package(), b"other"))
+    [row] = await scene.ground.sql("SELECT sha256 FROM signed_digests")
+    assert row["sha256"] == hashlib.sha256(GOOD).digest()
+    assert await scene.signatures() == 1
