@@ -1,5 +1,5 @@
 """``python -m attestor`` is ``attestor``."""
 
-from attestor.cli import main
+from attestor.cli.program import run
 
-main()
+run()

@@ -3,10 +3,3 @@
 The room's rule: a verb imports what it needs when it runs, so that help and client verbs start fast; only serve, demo,
 migrate, check and hsm know app and edges. Exit codes: 0 yes, 1 error, 2 pending, 3 disputed or refused.
 """
-
-
-def main() -> None:
-    """Run the console script."""
-    from attestor.cli.program import run
-
-    run()
