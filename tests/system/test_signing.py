@@ -40,8 +40,9 @@ KEYS = {
 }
 
 
-@pytest.mark.parametrize(("name", "content", "operators", "key"), KEYS.values(), ids=KEYS)
-async def test_gpg_accepts(house, sign, gpg, name, content, operators, key):
+@pytest.mark.parametrize("case", KEYS.values(), ids=KEYS)
+async def test_gpg_accepts(house, sign, gpg, case):
+    name, content, operators, key = case
     await house.attest(name, content, *operators)
     done = await sign(name, content)
     assert done.request.state == "signed", done.request
