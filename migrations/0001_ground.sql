@@ -102,7 +102,7 @@ CREATE TABLE signing_requests (
 );
 CREATE UNIQUE INDEX signing_requests_live ON signing_requests (release_id, sha256)
     WHERE state IN ('waiting', 'queued', 'claimed', 'aside', 'signed');
-CREATE INDEX signing_requests_due ON signing_requests (not_before, created_at) WHERE state = 'queued';
+CREATE INDEX signing_requests_due ON signing_requests (created_at) WHERE state = 'queued';
 CREATE INDEX signing_requests_leased ON signing_requests (lease_until) WHERE state = 'claimed';
 CREATE INDEX signing_requests_waiting ON signing_requests (not_before) WHERE state = 'waiting';
 CREATE INDEX signing_requests_by_release ON signing_requests (release_id);

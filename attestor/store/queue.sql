@@ -1,12 +1,13 @@
--- claim: the next due request, one whose lease is over, or one whose bytes were not there and may be now; the new fence makes a late holder's writes fail
+-- claim: a request whose lease is over, else the oldest due one, else one whose bytes were not there and may be now, each by its index; the new fence makes a late holder's writes fail
 UPDATE signing_requests SET state = 'claimed', fence = fence + 1, tries = tries + 1, updated_at = clock_timestamp(),
     lease_until = clock_timestamp() + $1 * interval '1 second', reason = 'claimed', sentence = 'The signer works on it.'
-WHERE id = (
-    SELECT id FROM signing_requests
-    WHERE (state = 'queued' AND not_before <= clock_timestamp())
-       OR (state = 'claimed' AND lease_until < clock_timestamp())
-       OR (state = 'waiting' AND reason = 'content-missing' AND content_present AND not_before <= clock_timestamp())
-    ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED
+WHERE id = coalesce(
+    (SELECT id FROM signing_requests WHERE state = 'claimed' AND lease_until < clock_timestamp()
+     ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED),
+    (SELECT id FROM signing_requests WHERE state = 'queued' AND not_before <= clock_timestamp()
+     ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED),
+    (SELECT id FROM signing_requests WHERE state = 'waiting' AND reason = 'content-missing' AND content_present
+     AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED)
 )
 RETURNING *, clock_timestamp() AS clock;
 
