@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from typing import Final, TypeVar
 
@@ -54,19 +55,25 @@ async def whole(request: web.BaseRequest, limit: int) -> bytes:
         raise TooSlow("body-too-slow", f"The body did not come whole within {_WHOLE_SECONDS} s.") from None
 
 
-async def chunks(request: web.BaseRequest) -> AsyncIterator[bytes]:
-    """The body as it comes; memory stays flat. Raises ``TooSlow`` after 60 s without a byte, ``Malformed`` ``body-truncated``."""
+async def chunks(request: web.BaseRequest, *, patience: float = math.inf) -> AsyncIterator[bytes]:
+    """The body as it comes; memory stays flat.
+
+    Raises ``TooSlow`` after 60 s without a byte, or *patience* seconds of waiting in all; ``Malformed`` ``body-truncated``.
+    """
     await _go_on(request)
+    clock = asyncio.get_running_loop().time
     while True:
+        began = clock()
         try:
-            async with asyncio.timeout(_STALL_SECONDS):
+            async with asyncio.timeout(min(_STALL_SECONDS, patience)):
                 chunk = await request.content.readany()
         except TimeoutError:
-            raise TooSlow("body-too-slow", f"No byte of the body came for {_STALL_SECONDS} s.") from None
+            raise TooSlow("body-too-slow", "The body comes too slowly, or no byte of it came for long.") from None
         except (web.RequestPayloadError, HttpProcessingError):
             raise _truncated() from None
         if not chunk:
             return
+        patience = max(0.0, patience - (clock() - began))
         yield chunk
 
 

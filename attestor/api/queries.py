@@ -13,7 +13,8 @@ from attestor.core.wire import Sha256Hex
 _MAX_FIELDS: Final = 16
 _MAX_SENTENCE: Final = 200
 
-Text = Annotated[str, Meta(min_length=1, max_length=512)]
+# Printable ASCII: nothing else names anything here, and PostgreSQL takes no NUL.
+Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[ -~]+\Z")]
 Limit = Annotated[int, Meta(ge=1, le=500, description="how many at most")]
 RequestState = Literal["waiting", "queued", "claimed", "signed", "refused", "aside", "withdrawn"]
 

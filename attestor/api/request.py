@@ -50,7 +50,7 @@ async def signature(call: Call) -> web.StreamResponse:
     name, made = await call.house.gate.signature(call.client, call.path["requestId"])
     answer = call.tagged(made, SIGNATURE_TYPE)
     # Names of releases hold neither quotes nor backslashes (core.naming), so they need no quoting here.
-    answer.headers["Content-Disposition"] = f'attachment; filename="{name}.sig"'
+    answer.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return answer
 
 

@@ -9,6 +9,8 @@ from attestor.core.envelope import MAX_ENVELOPE_BYTES
 
 ATTESTATION_TYPES = ("application/json", "application/vnd.dsse.envelope.v1+json", "application/vnd.in-toto+json")
 BATCH_TYPE = "application/x-ndjson"
+_PATIENCE_SECONDS = 300
+"""Places for batches are few and need no account: whoever sends a byte a minute must not hold one for ever."""
 
 
 async def attestation(call: Call) -> web.StreamResponse:
@@ -29,6 +31,6 @@ async def batch(call: Call) -> web.StreamResponse:
         answer.force_close()  # a batch may end before its body does
         await answer.prepare(call.request)
         batch = Batch(call.house.gate, call.request_id)
-        await batch.run(bodies.chunks(call.request), answer.write)
+        await batch.run(bodies.chunks(call.request, patience=_PATIENCE_SECONDS), answer.write)
         await answer.write_eof()
         return answer

@@ -76,10 +76,10 @@ class Gate:
     async def envelope(self, release_id: str, payload_digest: str, operator: str) -> bytes:
         """One attestation as it came. Raises ``Missing`` ``envelope-unknown``."""
         digest = bytes.fromhex(_hex(payload_digest, "envelope-unknown"))
-        for said_by, said, body in await self._ledger.envelopes(_hex(release_id, "release-unknown")):
-            if (said_by, said) == (operator, digest):
-                return body
-        raise Missing("envelope-unknown", "No such attestation is kept for this release.")
+        body = await self._ledger.envelope(_hex(release_id, "release-unknown"), operator, digest)
+        if body is None:
+            raise Missing("envelope-unknown", "No such attestation is kept for this release.")
+        return body
 
     async def reevaluate(self, limit: int) -> int:
         return await read.reevaluate(self._ledger, self._policy, limit)

@@ -152,8 +152,8 @@ class Ledger(Protocol):
 
     async def requests(self, release_id: str) -> list[SigningRequest]: ...
 
-    async def envelopes(self, release_id: str) -> list[tuple[str, bytes, bytes]]:
-        """(operator, payload digest, the envelope as it came) of every claim on the release."""
+    async def envelope(self, release_id: str, operator: str, payload_digest: bytes) -> bytes | None:
+        """The attestation, as it came, behind one operator's claim on the release."""
 
     async def events(self, release_id: str) -> list[LoggedEvent]: ...
 

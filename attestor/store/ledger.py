@@ -210,10 +210,12 @@ class PostgresLedger:
             rows = await self._pool.fetch(_SQL["requests_for"], [bytes.fromhex(release_id)])
         return [request_of(row, release_of(row, "release_id")) for row in rows]
 
-    async def envelopes(self, release_id: str) -> list[tuple[str, bytes, bytes]]:
+    async def envelope(self, release_id: str, operator: str, payload_digest: bytes) -> bytes | None:
         with translated():
-            rows = await self._pool.fetch(_SQL["envelopes_of"], bytes.fromhex(release_id))
-        return [(row["operator"], row["payload_digest"], row["body"]) for row in rows]
+            body: bytes | None = await self._pool.fetchval(
+                _SQL["envelope"], bytes.fromhex(release_id), operator, payload_digest
+            )
+        return body
 
     async def events(self, release_id: str) -> list[LoggedEvent]:
         with translated():

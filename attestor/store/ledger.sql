@@ -104,6 +104,10 @@ JOIN releases r ON r.id = s.release_id JOIN decisions d ON d.release_id = r.id L
 SELECT e.operator, e.payload_digest, e.body, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)
 WHERE c.release_id = $1 ORDER BY e.operator, e.payload_digest;
 
+-- envelope: one attestation of a release as it came
+SELECT e.body FROM claims c JOIN envelopes e USING (operator, payload_digest)
+WHERE c.release_id = $1 AND c.operator = $2 AND c.payload_digest = $3;
+
 -- withdrawals_of: the withdrawals of a release as they came
 SELECT DISTINCT body FROM withdrawals WHERE release_id = $1;
 

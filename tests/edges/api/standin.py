@@ -151,4 +151,4 @@ class StandIn:
         view = await self.request(client, request_id)
         if view.state != "signed":
             raise Missing("not-signed", "There is no signature yet.")
-        return view.release.file_name, b"\x88\x00signature"
+        return f"{view.release.file_name}.sig", b"\x88\x00signature"
