@@ -1,8 +1,9 @@
 """The API's process: it takes attestations and requests, and holds no HSM credential (P9)."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Final
 
 import structlog
@@ -21,6 +22,7 @@ from attestor.store.listen import listening
 from attestor.store.pool import Settings, connect
 
 _REEVALUATE_SECONDS: Final = 5.0
+_TIDY_SECONDS: Final = 300.0
 _REEVALUATE_AT_ONCE: Final = 200
 
 log = structlog.get_logger("attestor.api")
@@ -39,7 +41,8 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
         pool = await stack.enter_async_context(connect(settings))
         watch = await stack.enter_async_context(listening(settings))
         gate = Gate(ledger=PostgresLedger(pool), policy=config.policy, spool=spool, watch=watch, now=now)
-        await stack.enter_async_context(_reevaluating(gate))
+        await stack.enter_async_context(_again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS))
+        await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS))
         running = await door.serve(
             [_listener(served) for served in view.listeners],
             gate,
@@ -69,21 +72,32 @@ def _listener(served: ServedListener) -> door.Listener:
 
 
 @asynccontextmanager
-async def _reevaluating(gate: Gate) -> AsyncIterator[None]:
-    """Evaluate again what another policy or a key's time has changed, so that nobody has to ask for it first."""
+async def _again(name: str, work: Callable[[], Awaitable[bool]], seconds: float) -> AsyncIterator[None]:
+    """Do *work* every so many seconds, and at once again while it says that there is more; a failure is logged."""
 
-    async def work() -> None:
+    async def repeat() -> None:
         while True:
             try:
-                more = await gate.reevaluate(_REEVALUATE_AT_ONCE)
+                more = await work()
             except AttestorError as error:
-                more = 0
-                log.warning("reevaluation", code=error.code, detail=error.sentence)
-            await asyncio.sleep(0 if more else _REEVALUATE_SECONDS)
+                more = False
+                log.warning(name, code=error.code, detail=error.sentence)
+            await asyncio.sleep(0 if more else seconds)
 
-    task = asyncio.create_task(work(), name="reevaluation")
+    task = asyncio.create_task(repeat(), name=name)
     try:
         yield
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _reevaluated(gate: Gate) -> bool:
+    """Evaluate again what another policy or a key's time has changed, so that nobody has to ask for it first."""
+    return await gate.reevaluate(_REEVALUATE_AT_ONCE) == _REEVALUATE_AT_ONCE
+
+
+async def _tidied(gate: Gate) -> bool:
+    if gone := await gate.tidy():
+        log.info("spool", removed=gone)
+    return False

@@ -18,6 +18,7 @@ from attestor.service import read
 from attestor.service.admit import Admission
 from attestor.service.ask import Client, Desk
 from attestor.service.ports import Ledger, ReleaseFilter, Spool, Watch
+from attestor.service.tidy import tidy_spool
 
 __all__ = ["Client", "Gate"]
 
@@ -31,6 +32,7 @@ class Gate:
         self._ledger = ledger
         self._policy = policy
         self._now = now
+        self._spool = spool
         self._admission = Admission(ledger, policy, now)
         self._desk = Desk(ledger, policy, spool, watch)
 
@@ -83,6 +85,9 @@ class Gate:
 
     async def reevaluate(self, limit: int) -> int:
         return await read.reevaluate(self._ledger, self._policy, limit)
+
+    async def tidy(self) -> int:
+        return await tidy_spool(self._ledger, self._spool, self._now)
 
     async def ask(self, client: Client, ask: SigningRequestAsk) -> tuple[SigningRequestView, bool]:
         return await self._desk.ask(client, ask)

@@ -164,6 +164,9 @@ class Ledger(Protocol):
     ) -> list[SigningRequest]:
         """What this requester asked for, in the order of ids (random), those after *after*."""
 
+    async def awaited_contents(self) -> set[bytes]:
+        """SHA-256 of every content that a request which is not settled still needs."""
+
     async def signature(self, request_id: UUID) -> bytes | None:
         """The signature of the release and digest that the request names, the same bytes at every read."""
 
@@ -175,6 +178,9 @@ class Spool(Protocol):
         """Durable on return, and complete: digest and size were compared. Raises ``Rejected``, ``TooLarge``, ``Unavailable``."""
 
     def has(self, sha256: bytes) -> bool: ...
+
+    async def sweep(self, keep: set[bytes], *, before: datetime) -> int:
+        """Remove contents that are not in *keep* and came before that moment, and what dead uploads left."""
 
 
 class Watch(Protocol):

@@ -234,6 +234,11 @@ class PostgresLedger:
             rows = await self._pool.fetch(_SQL["list_requests"], requester, state, after, limit)
         return [request_of(row, release_of(row, "release_id")) for row in rows]
 
+    async def awaited_contents(self) -> set[bytes]:
+        with translated():
+            rows = await self._pool.fetch(_SQL["awaited_contents"])
+        return {row["sha256"] for row in rows}
+
     async def signature(self, request_id: UUID) -> bytes | None:
         with translated():
             signature: bytes | None = await self._pool.fetchval(_SQL["signature_for"], request_id)

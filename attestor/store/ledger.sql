@@ -124,3 +124,6 @@ WHERE q.requester = $1 AND ($2::text IS NULL OR q.state = $2) AND ($3::uuid IS N
 -- signature_for: the signature of the release and digest that a request names
 SELECT s.signature FROM signatures s JOIN signing_requests q ON q.release_id = s.release_id AND q.sha256 = s.sha256
 WHERE q.id = $1 AND q.state = 'signed' ORDER BY s.stored_at LIMIT 1;
+
+-- awaited_contents: what requests that are not settled still need
+SELECT DISTINCT sha256 FROM signing_requests WHERE state IN ('waiting', 'queued', 'claimed', 'aside');
