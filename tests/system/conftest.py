@@ -39,7 +39,7 @@ def house():
         folder = place / "house"
         make_house(folder, print)
         _lay_out(folder)
-        house = House(folder, ("--config", str(folder / "attestor.toml")))
+        house = House(folder)
         house.start()
         try:
             yield house
@@ -55,7 +55,7 @@ def _lay_out(folder):
         issued = authority.issue(name, client=True, valid_days=1, now=now)
         issued.write(folder)
         clients[name] = issued.client_fingerprint
-    keys = {operator: House(folder, ()).key(operator).public_pem for operator in OPERATORS}
+    keys = {operator: House(folder).key(operator).public_pem for operator in OPERATORS}
     (folder / "policy.toml").write_text(policy_text(keys, ARCH_REBUILDER, clients))
     config = folder / "attestor.toml"
     config.write_text(deployment_text(config.read_text()))

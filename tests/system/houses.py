@@ -25,10 +25,9 @@ START_SECONDS = 60
 
 @dataclass
 class House:
-    """One deployment; `served_by` are the arguments of `attestor serve` that start it."""
+    """One embedded deployment, started as `make serve` starts it."""
 
     folder: Path
-    served_by: tuple[str, ...]
     process: subprocess.Popen | None = None
     starts: int = 0
     _addresses: list[str] = field(default_factory=list)
@@ -39,7 +38,7 @@ class House:
 
     def start(self):
         self.starts += 1
-        program = [sys.executable, "-m", "attestor", "serve", *self.served_by]
+        program = [sys.executable, "-m", "attestor", "serve", "--embedded", str(self.folder)]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(program, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         self.await_log(r'"event": "serving"')
