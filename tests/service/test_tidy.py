@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from attestor.app.clock import now
+from attestor.core.wire import Upload
 from tests.service.makers import BUILDER, asking, lines_of, package
 
 GOOD, ORPHAN = b"the package", b"nobody asked for this"
@@ -10,7 +11,7 @@ GOOD, ORPHAN = b"the package", b"nobody asked for this"
 
 async def test_what_a_request_waits_for_stays_and_what_nobody_needs_goes(ground):
     gate = await ground.gate(clock=lambda: now() + timedelta(hours=2))
-    asked, _ = await gate.ask(BUILDER, asking(package(), GOOD))
+    asked, _ = await gate.ask(BUILDER, asking(package(), GOOD, Upload()))
     await gate.upload(BUILDER, asked.id, lines_of(GOOD))
     orphan = ground.folder / "spool" / ("ab" * 32)
     orphan.write_bytes(ORPHAN)
@@ -33,7 +34,7 @@ async def test_what_came_within_the_last_hour_stays(ground):
 
 async def test_the_content_of_a_withdrawn_request_goes(ground):
     gate = await ground.gate(clock=lambda: now() + timedelta(hours=2))
-    asked, _ = await gate.ask(BUILDER, asking(package(), GOOD))
+    asked, _ = await gate.ask(BUILDER, asking(package(), GOOD, Upload()))
     await gate.upload(BUILDER, asked.id, lines_of(GOOD))
     await gate.withdraw(BUILDER, asked.id)
 
