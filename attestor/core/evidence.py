@@ -18,7 +18,9 @@ class Reading:
 
     claims: tuple[Claim, ...]
     withdrawn: frozenset[tuple[str, bytes]]
-    """(operator, payload digest)."""
+    """(operator, payload digest), taken back by a key that is not revoked."""
+    doubted: frozenset[tuple[str, bytes]] = frozenset()
+    """The same, taken back by revoked keys alone: it may have been their thief."""
 
 
 def read_evidence(
@@ -33,8 +35,10 @@ def read_evidence(
         for claim in _claims(envelope, received_at, policy):
             if claim.release == release:
                 claims.setdefault((claim.operator, claim.payload_digest), claim)
-    withdrawn = frozenset(pair for envelope in withdrawals for pair in _withdrawn(envelope, release, policy))
-    return Reading(tuple(claims.values()), withdrawn)
+    withdrawals = tuple(withdrawals)
+    withdrawn = frozenset(pair for each in withdrawals for pair in _withdrawn(each, release, policy, revoked=False))
+    doubted = frozenset(pair for each in withdrawals for pair in _withdrawn(each, release, policy, revoked=True))
+    return Reading(tuple(claims.values()), withdrawn, doubted - withdrawn)
 
 
 def _claims(envelope: bytes, received_at: datetime, policy: Policy) -> tuple[Claim, ...]:
@@ -54,8 +58,8 @@ def _claims(envelope: bytes, received_at: datetime, policy: Policy) -> tuple[Cla
         return ()
 
 
-def _withdrawn(envelope: bytes, release: Release, policy: Policy) -> list[tuple[str, bytes]]:
-    """Any key of the operator that ever counted will do: a withdrawal takes a vote away and is final."""
+def _withdrawn(envelope: bytes, release: Release, policy: Policy, *, revoked: bool) -> list[tuple[str, bytes]]:
+    """What the operator's keys take back, those that are *revoked* or the others; an expired key's word was final."""
     try:
         verified = verify(parse_attestation(envelope), policy.key_ring)
         statement = read_statement(verified)
@@ -66,4 +70,5 @@ def _withdrawn(envelope: bytes, release: Release, policy: Policy) -> list[tuple[
         release.id,
     ):
         return []
-    return [(policy.keys[key].operator, statement.payload_digest) for key in verified.keys]
+    held = (policy.keys[key] for key in verified.keys)
+    return [(key.operator, statement.payload_digest) for key in held if key.revoked is revoked]

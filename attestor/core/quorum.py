@@ -83,14 +83,23 @@ class Disputed:
 Decision = Pending | Reached | Disputed
 
 
-def evaluate(
-    tier: Tier, policy: Policy, claims: Iterable[Claim], withdrawn: frozenset[tuple[str, bytes]], now: datetime
+def evaluate(  # noqa: PLR0913 - the rule and everything that it weighs
+    tier: Tier,
+    policy: Policy,
+    claims: Iterable[Claim],
+    withdrawn: frozenset[tuple[str, bytes]],
+    now: datetime,
+    *,
+    doubted: frozenset[tuple[str, bytes]] = frozenset(),
 ) -> Decision:
     """Decide one release of *tier* from all claims on it.
 
-    *withdrawn* holds (operator, payload digest). *now* can take a vote away (expiry), never give one.
+    *withdrawn* holds (operator, payload digest). *now* can take a vote away (expiry), never give one. *doubted* holds what a
+    key that does not count any more took back: such a vote neither agrees nor ceases to dissent, so that whoever stole the
+    key ends no dispute and settles no equivocation with it.
     """
     counted: set[Claim] = set()
+    doubtful: set[str] = set()
     uncounted: set[Uncounted] = set()
     failed: set[str] = set()
     for claim in claims:
@@ -101,7 +110,9 @@ def evaluate(
             failed.add(claim.operator)
         else:
             counted.add(claim)
-    return _decide(tier, counted, frozenset(failed), frozenset(uncounted))
+            if (claim.operator, claim.payload_digest) in doubted:
+                doubtful.add(claim.operator)
+    return _decide(tier, counted, frozenset(failed), frozenset(uncounted), doubtful)
 
 
 def _why_not(
@@ -129,12 +140,15 @@ def _why_key_does_not_count(fingerprint: str, claim: Claim, policy: Policy, now:
     return key.refusal_at(claim.received_at) or key.refusal_at(now)
 
 
-def _decide(tier: Tier, counted: set[Claim], failed: frozenset[str], uncounted: frozenset[Uncounted]) -> Decision:
+def _decide(
+    tier: Tier, counted: set[Claim], failed: frozenset[str], uncounted: frozenset[Uncounted], doubtful: set[str]
+) -> Decision:
     said: defaultdict[str, set[Bytes]] = defaultdict(set)
     for claim in counted:
         if claim.sha256 is not None:
             said[claim.operator].add(Bytes(claim.sha256, claim.sha512, claim.size))
-    votes = {operator: merged for operator, stated in said.items() if (merged := _merge(stated)) is not None}
+    merged = {operator: _merge(stated) for operator, stated in said.items() if operator not in doubtful}
+    votes = {operator: vote for operator, vote in merged.items() if vote is not None}
     equivocating = frozenset(said) - frozenset(votes)
     candidate, agreeing = _favoured(votes)
     tally = Tally(

@@ -148,7 +148,7 @@ async def _settled_by_stored(signing: Signing, job: Job, tier: Tier, signer: Sig
 def _decision(signing: Signing, job: Job, tier: Tier, evidence: Evidence) -> Decision:
     """The signer's own decision, from envelopes that it verified with the keys of its own policy file (P1, P9)."""
     reading = read_evidence(job.request.release, evidence.envelopes, evidence.withdrawals, signing.policy)
-    return evaluate(tier, signing.policy, reading.claims, reading.withdrawn, signing.now())
+    return evaluate(tier, signing.policy, reading.claims, reading.withdrawn, signing.now(), doubted=reading.doubted)
 
 
 def _refuse_wrong_clock(now: datetime, theirs: datetime) -> None:
