@@ -10,7 +10,9 @@ Order of effects, and what a crash right after each leaves:
 6. store signature and state in one transaction with the fence: done
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -100,15 +102,34 @@ async def _sign(signing: Signing, job: Job) -> None:
 async def _measured(signing: Signing, job: Job, tier: Tier) -> Measure | Never:
     """Look at the bytes; what they are cannot change, unless someone writes to the file at this very moment."""
     try:
-        return await signing.content.measure(
-            job.request.release, job.request.content, job.request.sha256, inspect=tier.single_builder
-        )
+        async with _kept(signing, job):
+            return await signing.content.measure(
+                job.request.release, job.request.content, job.request.sha256, inspect=tier.single_builder
+            )
     except Missing:
         raise
     except Rejected as error:
         if error.code == "content-changed":
             raise Unavailable(error.code, error.sentence) from error
         return Never(error.code, error.sentence)
+
+
+@asynccontextmanager
+async def _kept(signing: Signing, job: Job) -> AsyncIterator[None]:
+    """Renew the lease meanwhile: to read tens of gigabytes takes longer than any lease that is short enough to be lost."""
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(signing.lease_seconds / 3)
+            await signing.queue.renew(job, signing.lease_seconds)
+
+    renewing = asyncio.create_task(renew(), name="lease")
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        # A lease that was lost meanwhile is seen at the next step, which needs it.
+        await asyncio.gather(renewing, return_exceptions=True)
 
 
 async def _permit(

@@ -390,3 +390,26 @@ async def test_nobody_reads_a_signature_before_the_request_is_signed(gate, groun
     await ground.sql("UPDATE signing_requests SET state = 'queued'")
     with pytest.raises(Missing):
         await gate.signature(BUILDER, request)
+
+
+class Slow:
+    """Bytes that take longer to read than the lease lasts."""
+
+    def __init__(self, content, seconds):
+        self.content = content
+        self.seconds = seconds
+
+    async def measure(self, *asked, inspect):
+        await asyncio.sleep(self.seconds)
+        return await self.content.measure(*asked, inspect=inspect)
+
+
+async def test_the_lease_is_kept_while_the_bytes_take_longer_to_read_than_it_lasts(gate, ground, signing, folder):
+    await requested(gate, folder)
+    slow = dataclasses.replace(signing, content=Slow(signing.content, 1.5), lease_seconds=0.6)
+    working = asyncio.create_task(sign_next(slow))
+    await asyncio.sleep(1.0)
+
+    assert await sign_next(signing) is None
+    await working
+    assert await standing(ground) == ("signed", "signed")
