@@ -15,7 +15,7 @@ _MAX_SENTENCE: Final = 200
 
 # Printable ASCII: nothing else names anything here, and PostgreSQL takes no NUL.
 Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[ -~]+\Z")]
-Limit = Annotated[int, Meta(ge=1, le=500, description="how many at most")]
+Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE, description="how many at most")]
 RequestState = Literal["waiting", "queued", "claimed", "signed", "refused", "aside", "withdrawn"]
 
 

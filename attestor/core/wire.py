@@ -4,7 +4,7 @@ JSON names are camelCase. Digests are lower-case hex, times RFC 3339 in UTC, siz
 """
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -13,6 +13,9 @@ Sha256Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z", description="lower-c
 Sha512Hex = Annotated[str, Meta(pattern=r"^[0-9a-f]{128}\Z", description="lower-case hex SHA-512")]
 Size = Annotated[int, Meta(ge=1, le=2**50, description="bytes")]
 Name = Annotated[str, Meta(min_length=1, max_length=512)]
+
+MAX_PAGE: Final = 500
+"""Rows of one page of a list."""
 
 
 class Ask(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):

@@ -17,11 +17,10 @@ from attestor.core.policy import Policy, Tier
 from attestor.core.requests import SigningRequest
 from attestor.core.strictjson import decode_base64
 from attestor.core.views import request_view
-from attestor.core.wire import HashState, SigningRequestAsk, SigningRequestPage, SigningRequestView, Upload
+from attestor.core.wire import MAX_PAGE, HashState, SigningRequestAsk, SigningRequestPage, SigningRequestView, Upload
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
 from attestor.service.record import anew, decide, moves_after, obstacle_to, votes_on
 
-MAX_PAGE: Final = 1000
 _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WITHDRAWN})
 
 

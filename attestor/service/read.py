@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final
 
 from attestor.core.claims import Claim
 from attestor.core.errors import Malformed, Missing
@@ -10,11 +9,9 @@ from attestor.core.naming import Release
 from attestor.core.policy import Policy
 from attestor.core.quorum import Uncounted
 from attestor.core.views import release_line, vote_view
-from attestor.core.wire import DecisionView, EventView, Explanation, ReleasePage, ReleaseView
+from attestor.core.wire import MAX_PAGE, DecisionView, EventView, Explanation, ReleasePage, ReleaseView
 from attestor.service.ports import Changes, Ledger, ReleaseFilter, ReleaseRecord
 from attestor.service.record import anew, decide, decide_one, moves_after, votes_on
-
-MAX_PAGE: Final = 1000
 
 
 async def release(ledger: Ledger, policy: Policy, now: Callable[[], datetime], release_id: str) -> ReleaseView:

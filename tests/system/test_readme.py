@@ -53,7 +53,7 @@ def test_the_walk_by_hand_works_word_for_word(served, tool):
     blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     assert len(blocks) == 5
 
-    script = "\n".join(["set -euo pipefail", *blocks])
+    script = "\n".join(["set -euo pipefail", *blocks, "gpgconf --kill all"])
     done = subprocess.run(
         ["bash", "-c", script],
         cwd=folder,
