@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from attestor.core.errors import Malformed
-from attestor.core.wire import Sha256Hex
+from attestor.core.wire import MAX_PAGE, Sha256Hex
 
 _MAX_FIELDS: Final = 16
 _MAX_SENTENCE: Final = 200
