@@ -4,7 +4,7 @@ Each refusal names file, place and what to do: ``Rejected`` ``config-invalid``.
 """
 
 from collections.abc import Iterable, Iterator
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from attestor.config.sections import Database, DeploymentFile, Hsm, Listener, SigningKeySection
 from attestor.core.algorithm import Algorithm
@@ -38,7 +38,7 @@ def warnings_of(file: DeploymentFile, policy: Policy) -> tuple[str, ...]:
 
 
 def _problems(file: DeploymentFile, policy: Policy) -> Iterator[Problem]:
-    yield from _database(file.database)
+    yield from _database(file.database, production=file.hsm.production)
     yield from _listeners(file.listeners, production=file.hsm.production)
     yield from _hsm(file)
     yield from _signing_keys(file.signing_keys, policy)
@@ -48,7 +48,7 @@ def _problems(file: DeploymentFile, policy: Policy) -> Iterator[Problem]:
         yield "content.scratch", "must be another folder than the spool"
 
 
-def _database(database: Database) -> Iterator[Problem]:
+def _database(database: Database, *, production: bool) -> Iterator[Problem]:
     for name in ("dsn_api", "dsn_signer", "dsn_owner"):
         dsn, place = getattr(database, name), f"database.{name}"
         try:
@@ -60,11 +60,22 @@ def _database(database: Database) -> Iterator[Problem]:
             yield place, "must be postgresql://USER@HOST/DATABASE, or postgresql://USER@/DATABASE?host=/SOCKET/FOLDER"
         if parts.password is not None or {"password", "passfile", "sslpassword"} & set(parse_qs(parts.query)):
             yield place, "holds a password; name a credential in [database.passwords] instead"
+        if production and not _is_local(parts) and parse_qs(parts.query).get("sslmode") != ["verify-full"]:
+            yield (
+                place,
+                "production reaches another host with sslmode=verify-full only: who stands between could write votes",
+            )
     if len({database.dsn_api, database.dsn_signer, database.dsn_owner}) < 3:
         yield (
             "database",
             "each role connects as a database user of its own, so the three connection strings must differ",
         )
+
+
+def _is_local(dsn: SplitResult) -> bool:
+    """Whether a connection string leads to this host: by a socket's folder, or loopback."""
+    hosts = [dsn.hostname] if dsn.hostname else parse_qs(dsn.query).get("host", [])
+    return all(host.startswith("/") or host in {"localhost", "127.0.0.1", "::1"} for host in hosts)
 
 
 def _listeners(listeners: tuple[Listener, ...], *, production: bool) -> Iterator[Problem]:

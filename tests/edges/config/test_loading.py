@@ -64,6 +64,8 @@ def test_a_pull_root_may_be_an_https_address(spoiled):
         pytest.param(
             "attestor?sslmode=verify-full", "attestor?password=pw", "database.dsn_api", "password", id="one in the query"
         ),
+        pytest.param("?sslmode=verify-full", "", "database.dsn_api", "verify-full", id="a database over an open network"),
+        pytest.param("sslmode=verify-full", "sslmode=require", "database.dsn_api", "verify-full", id="one that anybody can be"),
         pytest.param("postgresql://attestor_api@", "mysql://x@", "database.dsn_api", "postgresql", id="not PostgreSQL"),
         pytest.param("attestor_signer@", "attestor_api@", "database", "its own", id="two roles, one database user"),
         pytest.param('["operate", "read"]', "[]", "listeners[2].audiences", "nobody", id="a listener for nobody"),
