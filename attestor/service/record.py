@@ -75,8 +75,9 @@ async def _record_once(
         moves = await moves_after(transaction, policy, decided)
         if kept.arrivals or kept.withdrawals:
             await transaction.write(replace(kept, decisions=[stored for stored, _ in decided.values()], moves=moves))
-    if moves or any(stored.view.state != "pending" for stored, _ in decided.values()):
-        await ledger.announce(sorted(releases))
+    if moves:
+        # Who listens, waits for a signing request: a release that nobody asked for wakes nobody.
+        await ledger.announce(sorted({move.release_id for move in moves}))
     return [
         answer if isinstance(answer, AttestorError) else _receipt(submission, decided, replay=answer)
         for submission, answer in zip(submissions, answers, strict=True)
