@@ -5,6 +5,7 @@ two spellings can never split a vote or let one vote count for two things. Sourc
 its ``alpm``, ``deb`` and ``generic`` types, pacman's and Debian's file names.
 """
 
+import functools
 import hashlib
 import re
 from dataclasses import dataclass, field
@@ -16,6 +17,8 @@ from attestor.core.errors import Rejected
 
 MAX_PURL_BYTES: Final = 512
 MAX_FILE_NAME_BYTES: Final = 255
+# A release is named by each of its operators and read back with each of its votes; refused names are not remembered.
+_RELEASES_REMEMBERED: Final = 4096
 
 
 class Kind(StrEnum):
@@ -113,6 +116,7 @@ _IMAGE_SUFFIXES: Final = {
 _SEQUENCE = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 
 
+@functools.lru_cache(maxsize=_RELEASES_REMEMBERED)
 def parse_release(kind: str, purl: str, file_name: str) -> Release:
     """Read the three names of a release, or refuse them.
 

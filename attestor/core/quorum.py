@@ -98,7 +98,7 @@ def evaluate(  # noqa: PLR0913 - the rule and everything that it weighs
     key that does not count any more took back: such a vote neither agrees nor ceases to dissent, so that whoever stole the
     key ends no dispute and settles no equivocation with it.
     """
-    counted: set[Claim] = set()
+    counted: list[Claim] = []
     doubtful: set[str] = set()
     uncounted: set[Uncounted] = set()
     failed: set[str] = set()
@@ -109,7 +109,7 @@ def evaluate(  # noqa: PLR0913 - the rule and everything that it weighs
         elif claim.outcome is Outcome.FAILED:
             failed.add(claim.operator)
         else:
-            counted.add(claim)
+            counted.append(claim)
             if (claim.operator, claim.payload_digest) in doubted:
                 doubtful.add(claim.operator)
     return _decide(tier, counted, frozenset(failed), frozenset(uncounted), doubtful)
@@ -141,7 +141,7 @@ def _why_key_does_not_count(fingerprint: str, claim: Claim, policy: Policy, now:
 
 
 def _decide(
-    tier: Tier, counted: set[Claim], failed: frozenset[str], uncounted: frozenset[Uncounted], doubtful: set[str]
+    tier: Tier, counted: Iterable[Claim], failed: frozenset[str], uncounted: frozenset[Uncounted], doubtful: set[str]
 ) -> Decision:
     said: defaultdict[str, set[Bytes]] = defaultdict(set)
     for claim in counted:
@@ -170,6 +170,8 @@ def _decide(
 
 def _merge(stated: set[Bytes]) -> Bytes | None:
     """Join what one operator said in several statements; ``None`` when it contradicts itself."""
+    if len(stated) == 1:
+        return next(iter(stated))
     sha256 = {said.sha256 for said in stated}
     sha512 = {said.sha512 for said in stated} - {None}
     size = {said.size for said in stated} - {None}
@@ -184,6 +186,8 @@ def _favoured(votes: dict[str, Bytes]) -> tuple[Bytes | None, frozenset[str]]:
     Ties are broken by value only to name a candidate: a tie never reaches a threshold above half, because an operator whose
     vote fits two equally large camps is counted in neither.
     """
+    if len(said := set(votes.values())) == 1:
+        return said.pop(), frozenset(votes)
     camps = _camps(votes)
     if not camps:
         return None, frozenset()
