@@ -61,7 +61,7 @@ class Run:
                 async for figure in self._of_roles(place, bare.value, rows.value):
                     yield figure
         if "slow-hsm" in self.names:
-            (folder / "slow").mkdir()  # noqa: ASYNC240 - nothing else runs here
+            (folder / "slow").mkdir()
             yield await self._slow(folder / "slow")
 
     async def _of_roles(self, place: Stand, bare: float, rows: float) -> AsyncIterator[Figure]:
