@@ -1,10 +1,13 @@
 """P5: a release has one digest that was signed, and per key one signature that ever leaves."""
 
+import dataclasses
 import hashlib
 
 import pytest
 
 from attestor.core.algorithm import Algorithm
+from attestor.service.sign import sign_next
+from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.service.makers import BUILDER, asking, package, payload_digest, vote, withdrawal
 from tests.service.signers import verified
@@ -36,11 +39,21 @@ async def test_a_signature_of_another_release_planted_for_this_one_is_not_adopte
 
 async def test_a_signature_planted_while_the_device_signs_is_not_marked_as_ours(scene):
     await scene.queued()
-    job = await scene.signing.queue.claim(0.2)
-    await scene.ground.sql(PLANT_DIGEST)
-    await scene.ground.sql(PLANT, scene.signing.signers["packages"].fingerprint, b"junk")
+    fingerprint = scene.signing.signers["packages"].fingerprint
+
+    class Planting(PostgresQueue):
+        async def fix_time(self, job, moment):
+            await scene.ground.sql(PLANT_DIGEST)
+            await scene.ground.sql(PLANT, fingerprint, b"junk")
+            return await super().fix_time(job, moment)
+
+    queue = scene.signing.queue
+    planting = Planting(queue._pool, queue._listener)
+    calls = scene.running.operations(Algorithm.ED25519)
+    await sign_next(dataclasses.replace(scene.signing, queue=planting))
+    assert scene.running.operations(Algorithm.ED25519) == calls + 1
+    assert await scene.standing() == ("claimed", "claimed")
     await scene.ground.sql("UPDATE signing_requests SET lease_until = now() - interval '1 second'")
-    assert job is not None
     await scene.sign()
     assert await scene.standing() == ("aside", "stored-signature")
 
