@@ -5,17 +5,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from attestor.content.beneath import open_beneath
 from attestor.content.https import HttpsRoot, fetch
 from attestor.content.measure import Opened
 from attestor.content.threads import in_thread
 from attestor.core.errors import Rejected
-
-_MAX_PATH: Final = 4096
-_MAX_COMPONENT: Final = 255
-_MAX_DEPTH: Final = 32
+from attestor.core.relative import components
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,22 +53,3 @@ class PullRoots:
         finally:
             for fd in held:
                 os.close(fd)
-
-
-def components(relative: str) -> list[str]:
-    """Split a relative path into plain names, or refuse it with ``content-outside-root``."""
-    parts = relative.split("/")
-    too_long = len(relative) > _MAX_PATH or len(parts) > _MAX_DEPTH
-    if too_long or not all(_is_plain(part) for part in parts):
-        raise Rejected(
-            "content-outside-root",
-            f"The path {relative[:128]!r} is not plain names below its root: no leading, doubled or final slash, "
-            "no dot components, no control characters.",
-        )
-    return parts
-
-
-def _is_plain(part: str) -> bool:
-    if part in {"", ".", ".."} or not part.isprintable():
-        return False
-    return len(part.encode()) <= _MAX_COMPONENT

@@ -14,10 +14,19 @@ from attestor.core.hashstate import parse_state
 from attestor.core.lifecycle import LIVE, Event, State, moved
 from attestor.core.naming import parse_release
 from attestor.core.policy import Policy, Tier
+from attestor.core.relative import components
 from attestor.core.requests import SigningRequest
 from attestor.core.strictjson import decode_base64
 from attestor.core.views import request_view
-from attestor.core.wire import MAX_PAGE, HashState, SigningRequestAsk, SigningRequestPage, SigningRequestView, Upload
+from attestor.core.wire import (
+    MAX_PAGE,
+    HashState,
+    Pull,
+    SigningRequestAsk,
+    SigningRequestPage,
+    SigningRequestView,
+    Upload,
+)
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
 from attestor.service.record import anew, decide, moves_after, obstacle_to, votes_on
 
@@ -50,7 +59,7 @@ class Desk:
         release = parse_release(asked.release.kind, asked.release.purl, asked.release.file_name)
         tier = self._policy.tier_of(release)
         requester = self._requester(client, tier)
-        _refuse_hash_state(asked, tier)
+        _refuse_content(asked, tier)
         async with self._ledger.transaction() as transaction:
             moment = await transaction.lock([release])
             for known in await transaction.requests([release.id]):
@@ -213,8 +222,10 @@ class Desk:
         return requester
 
 
-def _refuse_hash_state(asked: SigningRequestAsk, tier: Tier) -> None:
-    """A hash state must be one, of the asked length, and finalise to the asked SHA-512."""
+def _refuse_content(asked: SigningRequestAsk, tier: Tier) -> None:
+    """A path must stay below its root; a hash state must be one, of the asked length, and finalise to the asked SHA-512."""
+    if isinstance(asked.content, Pull):
+        components(asked.content.path)
     if not isinstance(asked.content, HashState):
         return
     if tier.single_builder:

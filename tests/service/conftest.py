@@ -1,5 +1,6 @@
 """The real database with its schema, and the use cases over it, each in its own database role."""
 
+import secrets
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
@@ -22,11 +23,13 @@ TABLES = ("releases", "envelopes", "claims", "withdrawals", "decisions", "events
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def schema(postgres):
     """One migrated database, which each test finds empty."""
+    # tests/attacks stands on a ground of its own in the same server.
+    name = f"service_{secrets.token_hex(4)}"
     owner = await asyncpg.connect(postgres.dsn())
-    await owner.execute("CREATE DATABASE service TEMPLATE template0")
+    await owner.execute(f"CREATE DATABASE {name} TEMPLATE template0")
     await owner.close()
-    await migrate(postgres.dsn(database="service"))
-    return postgres.dsn(database="service")
+    await migrate(postgres.dsn(database=name))
+    return postgres.dsn(database=name)
 
 
 class Ground:
