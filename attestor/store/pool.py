@@ -61,7 +61,14 @@ def translated() -> Iterator[None]:
         raise Conflict("database-race", "Someone else was first; read again.") from error
     except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
         raise Unavailable("database-busy", "The database did not answer in time; try again.") from error
-    except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, TimeoutError) as error:
+    # The driver's internal error is what it says when its connection ends between two of its own steps.
+    except (
+        OSError,
+        asyncpg.PostgresConnectionError,
+        asyncpg.InterfaceError,
+        asyncpg.InternalClientError,
+        TimeoutError,
+    ) as error:
         raise Unavailable("database-unavailable", "The database cannot be reached; try again later.") from error
     except asyncpg.PostgresError as error:
         raise Unavailable("database-refused", f"The database refused the statement ({error.sqlstate}).") from error

@@ -14,7 +14,7 @@ from subprocess import Popen, TimeoutExpired
 
 import pytest
 
-import attestor.cli
+import attestor.cli.program
 import rebuilders.cli
 from attestor.cli.output import Exit
 
@@ -26,7 +26,7 @@ class Said:
     err: str
 
 
-PROGRAMS = {"attestor": attestor.cli.main, "attestor-rebuilder": rebuilders.cli.main}
+PROGRAMS = {"attestor": attestor.cli.program.run, "attestor-rebuilder": rebuilders.cli.main}
 
 
 @pytest.fixture
