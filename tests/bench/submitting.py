@@ -67,4 +67,15 @@ async def _batch(base_url: str, body: bytes) -> int:
     answer = await reader.read(-1)
     await sending
     writer.close()
-    return answer.count(b'"receipt":{')
+    return _dechunked(answer).count(b'"receipt":{')
+
+
+def _dechunked(answer: bytes) -> bytes:
+    """The body of a chunked answer (RFC 9112 §7.1): a chunk may end anywhere, in the middle of a word too."""
+    _, _, rest = answer.partition(b"\r\n\r\n")
+    body = bytearray()
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body += rest[: int(size, 16)]
+        rest = rest[int(size, 16) + 2 :]
+    return bytes(body)
