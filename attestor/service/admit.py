@@ -20,6 +20,8 @@ from attestor.service.record import Submission, record
 
 MAX_TOGETHER: Final = 256
 """Submissions in one transaction."""
+MAX_BYTES_TOGETHER: Final = 4 * 1024 * 1024
+"""Bytes of a batch that wait in memory for their transaction."""
 _TRANSACTIONS: Final = 2
 
 
@@ -49,7 +51,7 @@ class Admission:
         together: list[bytes] = []
         async for line in lines:
             together.append(line)
-            if len(together) == MAX_TOGETHER:
+            if len(together) == MAX_TOGETHER or sum(map(len, together)) >= MAX_BYTES_TOGETHER:
                 for answer in await self._admit_together(together):
                     yield answer
                 together = []
