@@ -3,7 +3,7 @@
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -52,7 +52,6 @@ class _Visit:
     request_id: str
     started: float
     row: Row | None = None
-    places: Mapping[str, str] = field(default_factory=dict)
     code: str | None = None
 
 
@@ -65,6 +64,8 @@ class Door:
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         visit = _Visit(secrets.token_hex(8), time.perf_counter())
+        # A kept-alive connection is one task: what the request before it was about is over.
+        structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=visit.request_id)
         try:
             answer = await self._answer(request, visit)
@@ -78,9 +79,10 @@ class Door:
         return answer
 
     async def _answer(self, request: web.BaseRequest, visit: _Visit) -> web.StreamResponse:
-        visit.row, visit.places = row, places = self._table.find(request.method, request.rel_url.raw_path)
-        if release := places.get("releaseId"):
-            structlog.contextvars.bind_contextvars(release_id=release)
+        row, places = self._table.find(request.method, request.rel_url.raw_path)
+        visit.row = row
+        about = {"release_id": places.get("releaseId"), "signing_request": places.get("requestId")}
+        structlog.contextvars.bind_contextvars(**{name: value for name, value in about.items() if value})
         query = queries.read(request.rel_url.raw_query_string, row.query or queries.Query)
         return await row.endpoint(Call(request, visit.request_id, places, query, self._house))
 
@@ -107,7 +109,6 @@ class Door:
             status=status,
             code=visit.code,
             milliseconds=round(seconds * 1000, 1),
-            signing_request=visit.places.get("requestId"),
         )
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import structlog
 from aiohttp import web
 
 from attestor.api import bodies
@@ -17,6 +18,7 @@ async def ask(call: Call) -> web.StreamResponse:
     """Ask for the signature of an artifact; asking again joins the live or signed request."""
     asked = await bodies.ask(call.request, SigningRequestAsk)
     view, opened = await call.house.gate.ask(call.client, asked)
+    structlog.contextvars.bind_contextvars(release_id=view.release_id, signing_request=view.id)
     answer = call.answer(view, 201 if opened else 200)
     answer.headers["Location"] = f"/v1/signing-requests/{view.id}"
     return answer

@@ -61,7 +61,7 @@ async def _work(signing: Signing, stop: asyncio.Event, poll_seconds: float) -> N
         if job is None:
             await until(stop, signing.queue.due(poll_seconds))
         else:
-            log.info("worked", request=str(job.request.id), release=job.request.release.id)
+            log.info("worked", signing_request=str(job.request.id), release_id=job.request.release.id)
 
 
 def _artifacts(config: Config) -> Artifacts:
