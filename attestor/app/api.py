@@ -15,7 +15,6 @@ from attestor.app.parts import database_probe
 from attestor.config import Config, ServedListener
 from attestor.content.spool import Spool
 from attestor.core.errors import AttestorError
-from attestor.core.secret import Secret
 from attestor.service.gate import Gate
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
@@ -32,7 +31,7 @@ log = structlog.get_logger("attestor.api")
 async def api(config: Config) -> AsyncIterator[door.Running]:
     """Serve every listener of the deployment for as long as the context lasts; leaving answers what is under way."""
     view = config.for_role("api")
-    settings = Settings(dsn=_dsn(view.dsn))
+    settings = Settings(dsn=view.dsn.reveal())
     spool = Spool(
         config.content.spool, max_bytes=config.content.max_bytes, max_total_bytes=config.content.max_total_bytes
     )
@@ -55,12 +54,6 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
         finally:
             await running.stop()
             await gate.drain()
-
-
-def _dsn(dsn: Secret | None) -> str:
-    if dsn is None:
-        raise AssertionError("the API's role has a connection string")
-    return dsn.reveal()
 
 
 def _listener(served: ServedListener) -> door.Listener:

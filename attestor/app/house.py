@@ -15,7 +15,8 @@ from attestor.core.errors import Unavailable
 
 OPERATORS: Final = ("alice", "bob", "carol", "release-host")
 _ADDRESS: Final = re.compile(r'^address = "127\.0\.0\.1:(\d+)"$', re.MULTILINE)
-_KEY_TO_COME: Final = "REPLACE: the public key that `attestor-rebuilder keygen` printed for {}\n"
+KEY_TO_COME: Final = "REPLACE: the public key that `attestor-rebuilder keygen` printed for {}\n"
+"""What stands in a new policy in the place of an operator's public key."""
 
 
 def make_house(folder: Path, say: Callable[[str], None]) -> Path:
@@ -55,7 +56,7 @@ def _fill_in_operators(folder: Path) -> None:
         home.mkdir(mode=0o700, parents=True)
         printed = run_program("-m", "rebuilders", "keygen", str(home / "key.pem"), "--operator", operator)
         [key] = tomllib.loads(printed)["operators"][operator]["keys"]
-        text = text.replace(_KEY_TO_COME.format(operator), key["public_key"])
+        text = text.replace(KEY_TO_COME.format(operator), key["public_key"])
     policy.write_text(text, "utf-8")
 
 

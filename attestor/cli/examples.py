@@ -7,6 +7,8 @@ from string import Template
 from types import MappingProxyType
 from typing import Final
 
+from attestor.app.house import KEY_TO_COME
+
 _PEM: Final = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA{}\n-----END PUBLIC KEY-----\n"
 _DATABASE_PASSWORDS: Final = """
 [database.passwords]
@@ -25,7 +27,6 @@ _EMBEDDED: Final = """
 enabled = true
 folder = "embedded"
 """
-_KEY_TO_COME: Final = "REPLACE: the public key that `attestor-rebuilder keygen` printed for {}\n"
 FINGERPRINT_TO_COME: Final = "0" * 64
 
 POLICY_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
@@ -76,7 +77,7 @@ def first_policy(origin: str, client: str, now: datetime) -> str:
     return render(
         "policy.toml",
         {
-            **{name: _KEY_TO_COME.format(operator) for name, operator in names.items()},
+            **{name: KEY_TO_COME.format(operator) for name, operator in names.items()},
             "origin": origin,
             "valid_from": _toml_time(start),
             "valid_until": _toml_time(start.replace(year=start.year + 2, day=1)),
