@@ -47,3 +47,7 @@ class Conflict(AttestorError):
 
 class Unavailable(AttestorError):
     """An outside part did not answer; the same call may succeed later. (503)"""
+
+
+class Halted(AttestorError):
+    """What the signer remembers and what it is shown contradict each other; nothing is signed until a person has looked."""

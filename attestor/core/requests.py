@@ -30,3 +30,5 @@ class SigningRequest:
     tries: int
     created_at: datetime
     updated_at: datetime
+    decided_at: datetime | None = None
+    """When a decision entry to sign it was enqueued: what dissents from then on is late."""

@@ -56,6 +56,11 @@ def decode_base64(text: str) -> bytes:
     return raw
 
 
+def encode_base64(raw: bytes) -> str:
+    """The one spelling in the standard alphabet that :func:`decode_base64` takes."""
+    return base64.b64encode(raw).decode("ascii")
+
+
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     members = dict(pairs)
     if len(members) != len(pairs):

@@ -9,11 +9,20 @@ from uuid import UUID
 
 from attestor.core.authorisation import Authorisation
 from attestor.core.claims import Claim
+from attestor.core.entries import Outgoing
 from attestor.core.hashstate import Hasher
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
 from attestor.core.requests import Content, SigningRequest
 from attestor.core.wire import DecisionView
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """Bytes that a log entry names by their SHA-256: evidence, a verification summary, a policy."""
+
+    sha256: bytes
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,8 @@ class Changes:
     decisions: Sequence[StoredDecision] = ()
     opened: Sequence[SigningRequest] = ()
     moves: Sequence[RequestMove] = ()
+    entries: Sequence[Outgoing] = ()
+    """For the log's outbox: what is kept and what is told of it stand and fall together."""
 
 
 class Transaction(Protocol):
@@ -131,6 +142,20 @@ class LoggedEvent:
     detail: str
 
 
+@dataclass(frozen=True, slots=True)
+class SignerStatus:
+    """How a signer stands, for everybody who asks the API whether it is ready."""
+
+    instance: str
+    halted: bool
+    code: str
+    sentence: str
+    anchor_size: int
+    policy_digest: str
+    at: datetime | None = None
+    """When it said so, by the database's clock."""
+
+
 class Ledger(Protocol):
     """What is kept of releases, claims and requests; written in transactions, read anywhere."""
 
@@ -168,7 +193,10 @@ class Ledger(Protocol):
         """SHA-256 of every content that a request which is not settled still needs."""
 
     async def signature(self, request_id: UUID) -> bytes | None:
-        """The signature of the release and digest that the request names, the same bytes at every read."""
+        """The signature of the release and digest that the request names, the same bytes at every read; ``None`` while sealed."""
+
+    async def signers(self) -> list[SignerStatus]:
+        """How each signer said that it stands."""
 
 
 class Spool(Protocol):
@@ -198,6 +226,8 @@ class Evidence:
     """(operator, envelope as it came, received at)."""
     withdrawals: tuple[bytes, ...]
     signed_digest: bytes | None
+    policy_digest: str | None
+    """Of the policy under which the API decided the release last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +241,15 @@ class Job:
     """The database's clock when it was claimed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A signature that the HSM made and that verified."""
+
+    authorisation: Authorisation
+    key_fingerprint: str
+    signature: bytes
+
+
 class Queue(Protocol):
     """The signer's side of signing requests."""
 
@@ -222,17 +261,36 @@ class Queue(Protocol):
 
     async def evidence(self, job: Job) -> Evidence: ...
 
-    async def fix_time(self, job: Job, moment: datetime) -> datetime:
-        """Fix the signature's creation time for good: the first one stands. Raises ``Conflict`` when the fence is old."""
+    async def decide(self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence) -> None:
+        """Enqueue the decision entry and keep what it names, under the release's lock, and only with the fence.
+
+        Raises ``Conflict`` ``evidence-moved`` when votes or withdrawals are others than *evidence* holds, ``log-behind`` when
+        this request has a decision entry of that number already, ``lease-over`` when the fence is old.
+        """
+
+    async def tell(self, entry: Outgoing, documents: Sequence[Document]) -> None:
+        """Enqueue an entry that belongs to no request, once; where it is enqueued or logged already, nothing happens."""
 
     async def renew(self, job: Job, lease_seconds: float) -> Job:
         """Lengthen the lease. Raises ``Conflict`` when the fence is old."""
 
-    async def give_back(self, job: Job, after: State, reason: str, sentence: str, delay_seconds: float) -> None:
-        """To ``queued`` (after *delay_seconds*), ``waiting``, ``refused`` or ``aside``; nothing happens when the fence is old."""
+    async def give_back(  # noqa: PLR0913 - where it goes, why, when, and what the log is told
+        self,
+        job: Job,
+        after: State,
+        reason: str,
+        sentence: str,
+        delay_seconds: float,
+        *,
+        entry: Outgoing | None = None,
+    ) -> None:
+        """To ``queued`` (after *delay_seconds*), ``waiting``, ``refused`` or ``aside``; nothing happens when the fence is old.
 
-    async def signed(self, job: Job, authorisation: Authorisation, key_fingerprint: str, signature: bytes) -> None:
-        """Store the signature and mark the request, in one transaction: only with the fence, and only when there is none.
+        A refusal's entry is enqueued with it.
+        """
+
+    async def signed(self, job: Job, made: Made, entry: Outgoing, documents: Sequence[Document]) -> None:
+        """Store the signature sealed, enqueue its entry, mark the request, in one transaction: only with the fence, and only when there is none.
 
         Raises ``Conflict`` when the fence is old or a signature by this key is there, ``Rejected`` ``other-digest-signed``
         when another digest was signed.
@@ -246,6 +304,9 @@ class Queue(Protocol):
 
     async def announce(self, job: Job) -> None:
         """Hint to who waits that the request moved; may be lost, so they also poll."""
+
+    async def report(self, status: SignerStatus) -> None:
+        """Say how this signer stands."""
 
     async def due(self, seconds: float) -> None:
         """Return when something may be queued, and at the latest after *seconds*."""

@@ -1,0 +1,118 @@
+"""The evidence document: everything that one decision weighed, named by digest in its log entry and carried by a bundle.
+
+Canonical JSON (RFC 8785). Envelopes and withdrawals stand in it by the SHA-256 of their bytes as they came, so that no bit
+of an envelope can change unseen, also where no signature covers it.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+import rfc8785
+from msgspec import Meta
+
+from attestor.core import strictjson
+from attestor.core.entries import Code, CountedVote, OperatorName, UncountedVote
+from attestor.core.errors import AttestorError, Malformed
+from attestor.core.quorum import Reached
+from attestor.core.wire import Sha256Hex
+
+_Moment = Annotated[
+    str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z", description="RFC 3339, UTC, microseconds")
+]
+_MAX_DEPTH = 4
+
+
+class WeighedVote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """One payload of one operator, counted or with the reason why not."""
+
+    operator: OperatorName
+    payload: Sha256Hex
+    envelope: Sha256Hex
+    """SHA-256 of the envelope's bytes."""
+    received_at: _Moment
+    reason: Code | None
+
+
+class Dossier(
+    msgspec.Struct,
+    frozen=True,
+    forbid_unknown_fields=True,
+    rename="camel",
+    kw_only=True,
+    tag_field="type",
+    tag="evidence",
+):
+    """The document. Votes in the order of operator and payload, withdrawals in the order of their digests."""
+
+    version: Literal[1]
+    votes: tuple[WeighedVote, ...]
+    withdrawals: tuple[Sha256Hex, ...]
+
+    @property
+    def raw(self) -> bytes:
+        return rfc8785.dumps(msgspec.to_builtins(self))
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.raw).hexdigest()
+
+
+def dossier(
+    envelopes: Iterable[tuple[str, bytes, bytes, datetime]], withdrawals: Iterable[bytes], decision: Reached
+) -> Dossier:
+    """Write down what *decision* weighed: (operator, payload digest, envelope, received at), and withdrawals as they came."""
+    reasons: Mapping[tuple[str, bytes], str] = {
+        (said.operator, said.payload_digest): said.reason for said in decision.tally.uncounted
+    }
+    votes = (
+        WeighedVote(
+            operator=operator,
+            payload=payload.hex(),
+            envelope=hashlib.sha256(body).hexdigest(),
+            received_at=received.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            reason=reasons.get((operator, payload)),
+        )
+        for operator, payload, body, received in envelopes
+    )
+    return Dossier(
+        version=1,
+        votes=tuple(sorted(votes, key=lambda vote: (vote.operator, vote.payload))),
+        withdrawals=tuple(sorted({hashlib.sha256(body).hexdigest() for body in withdrawals})),
+    )
+
+
+def read_dossier(raw: bytes) -> Dossier:
+    """Raises ``Malformed`` ``evidence-malformed`` for any other form than the canonical one."""
+    try:
+        read = msgspec.convert(strictjson.decode(raw, limit_depth=_MAX_DEPTH, integers_only=True), Dossier)
+    except (AttestorError, msgspec.ValidationError) as error:
+        raise Malformed(
+            "evidence-malformed", f"The evidence document has another form: {str(error)[:200]!a}."
+        ) from None
+    if read.raw != raw:
+        raise Malformed("evidence-malformed", "The evidence document is not in canonical form (RFC 8785).")
+    return read
+
+
+def received_at(vote: WeighedVote) -> datetime:
+    return datetime.strptime(vote.received_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
+
+
+def counted_votes(weighed: Dossier, agreeing: frozenset[str]) -> tuple[CountedVote, ...]:
+    """For each agreeing operator, the first payload of its that counted."""
+    first = {}
+    for vote in sorted(weighed.votes, key=lambda vote: (vote.received_at, vote.payload), reverse=True):
+        if vote.reason is None and vote.operator in agreeing:
+            first[vote.operator] = vote.payload
+    return tuple(CountedVote(operator=operator, payload=first[operator]) for operator in sorted(first))
+
+
+def not_counted_votes(weighed: Dossier, limit: int) -> tuple[UncountedVote, ...]:
+    """The first *limit* votes that did not count."""
+    votes = [vote for vote in weighed.votes if vote.reason is not None]
+    return tuple(
+        UncountedVote(operator=vote.operator, payload=vote.payload, reason=vote.reason or "") for vote in votes[:limit]
+    )

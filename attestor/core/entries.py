@@ -1,0 +1,292 @@
+"""Log entries: canonical JSON (RFC 8785) of digests and names that the policy publishes, schema version 1 (design §8).
+
+Each entry is an object with ``type`` and ``version``. What only a signer may say (``decision`` with the verdict ``sign``,
+``signature``, ``policy``) carries its seal over the same object without the member ``seal``. Nothing here is free text.
+An entry's key (subject, kind, number) follows from its bytes, so that what comes back from an export has the key it had.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Final, Literal
+from uuid import UUID
+
+import msgspec
+import rfc8785
+from msgspec import Meta
+
+from attestor.core import strictjson
+from attestor.core.errors import AttestorError, Malformed, Rejected
+from attestor.core.seal import ENTRY, Seal, SealRing
+from attestor.core.wire import Sha256Hex, Sha512Hex, Size
+
+VERSION: Final = 1
+MAX_ENTRY: Final = 65535
+"""Bytes: C2SP tlog-tiles gives an entry's length 16 bits."""
+MAX_PAIRS: Final = 250
+"""(operator, payload, release) of one ``received`` entry: with the longest names they stay below ``MAX_ENTRY``."""
+MAX_NOT_COUNTED: Final = 60
+"""Votes that a ``decision`` lists as not counted; all of them stand in the evidence that it names by digest."""
+
+OperatorName = Annotated[str, Meta(min_length=1, max_length=63)]
+Hex32 = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z", description="lower-case hex of 16 bytes")]
+Uuid = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")]
+Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z", description="a stable reason")]
+Fingerprint = Annotated[str, Meta(pattern=r"^[0-9A-F]{40}\Z", description="OpenPGP version 4 fingerprint")]
+Index = Annotated[int, Meta(ge=0, le=2**53 - 1)]
+Base64Seal = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{86}==\Z")]
+Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", description="RFC 3339, UTC, whole seconds")]
+
+
+class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True, omit_defaults=True):
+    pass
+
+
+class EntrySeal(_Part, frozen=True, kw_only=True):
+    """Who sealed the entry, and the Ed25519 signature."""
+
+    key: Sha256Hex
+    """SHA-256 of the key's SubjectPublicKeyInfo."""
+    signature: Base64Seal
+
+
+class ReceivedVotes(_Part, frozen=True, kw_only=True):
+    """One payload of one operator, and the releases that it speaks of."""
+
+    operator: OperatorName
+    payload: Sha256Hex
+    releases: Annotated[tuple[Sha256Hex, ...], Meta(min_length=1, max_length=MAX_PAIRS)]
+
+
+class NamedRelease(_Part, frozen=True, kw_only=True):
+    """A release with the names that its id is of."""
+
+    id: Sha256Hex
+    kind: Literal["package", "database", "iso", "vm"]
+    purl: Annotated[str, Meta(max_length=512)]
+    file_name: Annotated[str, Meta(max_length=255)]
+
+
+class NamedArtifact(_Part, frozen=True, kw_only=True):
+    """The bytes that were decided on."""
+
+    size: Size
+    sha256: Sha256Hex
+    sha512: Sha512Hex
+
+
+class NamedPolicy(_Part, frozen=True, kw_only=True):
+    """A policy by its serial and the SHA-256 of its file."""
+
+    serial: Index
+    digest: Sha256Hex
+
+
+class CountedVote(_Part, frozen=True, kw_only=True):
+    """An operator whose agreement counts, and the first payload that states it."""
+
+    operator: OperatorName
+    payload: Sha256Hex
+
+
+class UncountedVote(_Part, frozen=True, kw_only=True):
+    """A payload that does not count, and why."""
+
+    operator: OperatorName
+    payload: Sha256Hex
+    reason: Code
+
+
+class Received(_Part, frozen=True, kw_only=True, tag_field="type", tag="received"):
+    """What one intake transaction took in; the signer demands every payload that is named here for a release."""
+
+    version: Literal[1] = VERSION
+    votes: Annotated[tuple[ReceivedVotes, ...], Meta(min_length=1, max_length=MAX_PAIRS)]
+
+
+class DecisionEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="decision"):
+    """The verdict on one signing request. ``sign`` stands before the HSM is called; ``refuse`` says why never."""
+
+    version: Literal[1] = VERSION
+    verdict: Literal["sign", "refuse"]
+    request: Uuid
+    number: Annotated[int, Meta(ge=0, le=1_000_000)]
+    release: NamedRelease
+    artifact: NamedArtifact
+    tier: OperatorName
+    policy: NamedPolicy
+    reason: Code
+    signing_key: OperatorName | None = None
+    key: Fingerprint | None = None
+    created: Moment | None = None
+    """The signature's creation time, fixed for good."""
+    counted: Annotated[tuple[CountedVote, ...], Meta(max_length=240)] = ()
+    not_counted: Annotated[tuple[UncountedVote, ...], Meta(max_length=MAX_NOT_COUNTED)] = ()
+    evidence: Sha256Hex | None = None
+    """Of the evidence document: every vote and withdrawal that was weighed."""
+    anchor: Hex32 | None = None
+    seal: EntrySeal | None = None
+
+
+class SignatureEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="signature"):
+    """A signature that was made; it can be read once a published checkpoint includes this."""
+
+    version: Literal[1] = VERSION
+    request: Uuid
+    release: Sha256Hex
+    sha256: Sha256Hex
+    """Of the artifact."""
+    decision: Index
+    """The decision entry that it rests on."""
+    signature: Sha256Hex
+    """SHA-256 of the binary signature."""
+    key: Fingerprint
+    summary: Sha256Hex
+    """SHA-256 of the verification summary's envelope."""
+    anchor: Hex32
+    seal: EntrySeal | None = None
+
+
+class PolicyEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="policy"):
+    """A policy under which the signer decides from here on."""
+
+    version: Literal[1] = VERSION
+    serial: Index
+    digest: Sha256Hex
+    anchor: Hex32
+    seal: EntrySeal | None = None
+
+
+class WithdrawalEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="withdrawal"):
+    """An operator took a payload back from a release; ``envelope`` is the SHA-256 of the withdrawal as it came."""
+
+    version: Literal[1] = VERSION
+    operator: OperatorName
+    payload: Sha256Hex
+    release: Sha256Hex
+    envelope: Sha256Hex
+
+
+class LateDissentEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="late-dissent"):
+    """A vote for other bytes that came after the decision entry: it changes nothing, and somebody should look."""
+
+    version: Literal[1] = VERSION
+    operator: OperatorName
+    payload: Sha256Hex
+    release: Sha256Hex
+
+
+Entry = Received | DecisionEntry | SignatureEntry | PolicyEntry | WithdrawalEntry | LateDissentEntry
+Sealed = DecisionEntry | SignatureEntry | PolicyEntry
+MAX_DEPTH: Final = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """An entry on its way into the log, under the key that makes it unique there."""
+
+    subject: UUID
+    kind: str
+    number: int
+    entry: bytes
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The entry's bytes: RFC 8785, members that are absent left out."""
+    return rfc8785.dumps(_document(entry))
+
+
+def seal_entry(entry: Sealed, seal: Seal) -> bytes:
+    """The bytes of an entry with the signer's seal over everything else in it."""
+    unsealed = encode_entry(msgspec.structs.replace(entry, seal=None))
+    signature = strictjson.encode_base64(seal.sign(ENTRY, unsealed))
+    return encode_entry(
+        msgspec.structs.replace(entry, seal=EntrySeal(key=seal.public.fingerprint, signature=signature))
+    )
+
+
+def read_entry(raw: bytes) -> Entry:
+    """Decode an entry: known members only, in canonical form, at most ``MAX_ENTRY`` bytes.
+
+    Raises ``Malformed`` ``entry-malformed``. A seal is not verified here (:func:`verify_seal`).
+    """
+    if len(raw) > MAX_ENTRY:
+        raise _malformed(f"has {len(raw)} bytes; {MAX_ENTRY} are the limit")
+    try:
+        document = strictjson.decode(raw, limit_depth=MAX_DEPTH, integers_only=True)
+        entry: Entry = msgspec.convert(document, Entry)
+    except (AttestorError, msgspec.ValidationError) as error:
+        raise _malformed(f"has another form than schema version {VERSION}: {str(error)[:200]!a}") from None
+    if encode_entry(entry) != raw:
+        raise _malformed("is not in canonical form (RFC 8785)")
+    return entry
+
+
+def verify_seal(entry: Sealed, ring: SealRing) -> None:
+    """Raises ``Rejected`` ``seal-missing``, ``seal-unknown``, ``seal-invalid``."""
+    if entry.seal is None:
+        raise Rejected("seal-missing", "Only a signer may say this, and the entry carries no signer's seal.")
+    unsealed = encode_entry(msgspec.structs.replace(entry, seal=None))
+    ring.verify(entry.seal.key, strictjson.decode_base64(entry.seal.signature), ENTRY, unsealed)
+
+
+def outgoing(raw: bytes) -> Outgoing:
+    """The entry with the key that its bytes have."""
+    entry = read_entry(raw)
+    match entry:
+        case DecisionEntry():
+            return Outgoing(UUID(entry.request), "decision", entry.number, raw)
+        case SignatureEntry():
+            return Outgoing(UUID(entry.request), "signature", 0, raw)
+        case Received():
+            return Outgoing(_content_key(raw), "received", 0, raw)
+        case PolicyEntry():
+            return Outgoing(_content_key(bytes.fromhex(entry.digest)), "policy", 0, raw)
+        case WithdrawalEntry():
+            return Outgoing(_content_key(raw), "withdrawal", 0, raw)
+        case LateDissentEntry():
+            return Outgoing(_content_key(raw), "late-dissent", 0, raw)
+
+
+def received_entries(votes: Iterable[tuple[str, bytes, str]]) -> list[bytes]:
+    """The entries that name these (operator, payload digest, release id), each pair once, in order."""
+    ordered = sorted({(operator, payload.hex(), release) for operator, payload, release in votes})
+    return [encode_entry(_received(ordered[start : start + MAX_PAIRS])) for start in range(0, len(ordered), MAX_PAIRS)]
+
+
+def _received(triples: Sequence[tuple[str, str, str]]) -> Received:
+    grouped: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for operator, payload, release in triples:
+        grouped[operator, payload].append(release)
+    return Received(
+        votes=tuple(
+            ReceivedVotes(operator=operator, payload=payload, releases=tuple(releases))
+            for (operator, payload), releases in grouped.items()
+        )
+    )
+
+
+def moment(text: str) -> datetime:
+    """Read a :data:`Moment`."""
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
+
+
+def moment_text(value: datetime) -> str:
+    """Write a :data:`Moment`: whole seconds, UTC."""
+    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _document(entry: Entry) -> dict[str, object]:
+    document: dict[str, object] = msgspec.to_builtins(entry)
+    # A default, which msgspec leaves out, and yet the member that says how to read the others.
+    return document | {"version": VERSION}
+
+
+def _content_key(raw: bytes) -> UUID:
+    return UUID(bytes=hashlib.sha256(raw).digest()[:16])
+
+
+def _malformed(sentence: str) -> Malformed:
+    return Malformed("entry-malformed", f"The log entry {sentence}.")

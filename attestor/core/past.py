@@ -1,0 +1,166 @@
+"""What a signer must know of the past, read from log entries: facts, and what each release's facts come to (design §8).
+
+A fact that only a signer may state counts by its seal alone: an entry that carries no seal of a key in the policy is no
+fact, whoever put it into the log.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from attestor.core.entries import (
+    DecisionEntry,
+    LateDissentEntry,
+    PolicyEntry,
+    Received,
+    Sealed,
+    SignatureEntry,
+    WithdrawalEntry,
+    moment,
+    read_entry,
+    verify_seal,
+)
+from attestor.core.errors import Halted, Malformed, Rejected
+from attestor.core.seal import SealRing
+
+
+@dataclass(frozen=True, slots=True)
+class WasReceived:
+    """A payload of an operator on a release was taken in."""
+
+    release_id: str
+    operator: str
+    payload_digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WasWithdrawn:
+    """An operator took a payload back from a release; ``envelope`` is the SHA-256 of the withdrawal."""
+
+    release_id: str
+    operator: str
+    payload_digest: bytes
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WasDecided:
+    """A signer decided to sign."""
+
+    entry: DecisionEntry
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class WasSigned:
+    """A signer made a signature."""
+
+    entry: SignatureEntry
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySeen:
+    """A signer began to decide under a policy."""
+
+    serial: int
+    digest: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forged:
+    """An entry that claims to be a signer's and carries no seal of one: it says nothing, and somebody should look."""
+
+    code: str
+
+
+Fact = WasReceived | WasWithdrawn | WasDecided | WasSigned | PolicySeen | Forged
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedDecision:
+    """The latest decision to sign a release, where it stands in the log, and its bytes there."""
+
+    index: int
+    entry: DecisionEntry
+    raw: bytes
+
+    @property
+    def created(self) -> datetime:
+        """Raises ``ValueError`` on an entry that decides nothing."""
+        return moment(self.entry.created or "")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedSignature:
+    """One signature of a release by one key."""
+
+    index: int
+    request: str
+    sha256: bytes
+    """Of the artifact."""
+    key: str
+    """OpenPGP fingerprint."""
+    signature: bytes
+    """SHA-256 of the binary signature."""
+    decision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """All that the log says of one release."""
+
+    received: dict[tuple[str, bytes], int]
+    """(operator, payload digest) to the index of the first entry that names it."""
+    withdrawn: dict[tuple[str, bytes], frozenset[bytes]]
+    """(operator, payload digest) to the SHA-256s of the withdrawals."""
+    decision: LoggedDecision | None
+    signed: tuple[LoggedSignature, ...]
+
+
+NOTHING: Final = Remembered({}, {}, None, ())
+
+
+def facts_of(index: int, raw: bytes, ring: SealRing) -> tuple[Fact, ...]:
+    """Read one entry's facts. Raises ``Halted`` ``entry-unreadable``: what cannot be read may hide a dissent."""
+    try:
+        entry = read_entry(raw)
+    except Malformed as error:
+        raise Halted(
+            "entry-unreadable",
+            f"Log entry {index} cannot be read: {error.sentence} Is a newer version writing the log?",
+        ) from error
+    return tuple(_facts(entry, raw, ring))
+
+
+def _facts(entry: object, raw: bytes, ring: SealRing) -> Iterator[Fact]:
+    match entry:
+        case Received():
+            for vote in entry.votes:
+                for release in vote.releases:
+                    yield WasReceived(release, vote.operator, bytes.fromhex(vote.payload))
+        case WithdrawalEntry():
+            yield WasWithdrawn(
+                entry.release, entry.operator, bytes.fromhex(entry.payload), bytes.fromhex(entry.envelope)
+            )
+        case LateDissentEntry():
+            return
+        case DecisionEntry() if entry.verdict == "refuse":
+            return
+        case DecisionEntry() | SignatureEntry() | PolicyEntry():
+            yield _sealed(entry, raw, ring)
+
+
+def _sealed(entry: Sealed, raw: bytes, ring: SealRing) -> Fact:
+    try:
+        verify_seal(entry, ring)
+    except Rejected as error:
+        return Forged(error.code)
+    match entry:
+        case DecisionEntry():
+            return WasDecided(entry, raw)
+        case SignatureEntry():
+            return WasSigned(entry)
+        case PolicyEntry():
+            return PolicySeen(entry.serial, entry.digest, entry.anchor)
