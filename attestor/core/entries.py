@@ -25,7 +25,7 @@ from attestor.core.wire import Sha256Hex, Sha512Hex, Size
 VERSION: Final = 1
 MAX_ENTRY: Final = 65535
 """Bytes: C2SP tlog-tiles gives an entry's length 16 bits."""
-MAX_PAIRS: Final = 250
+MAX_PAIRS: Final = 190
 """(operator, payload, release) of one ``received`` entry: with the longest names they stay below ``MAX_ENTRY``."""
 MAX_NOT_COUNTED: Final = 60
 """Votes that a ``decision`` lists as not counted; all of them stand in the evidence that it names by digest."""
@@ -53,10 +53,12 @@ class EntrySeal(_Part, frozen=True, kw_only=True):
 
 
 class ReceivedVotes(_Part, frozen=True, kw_only=True):
-    """One payload of one operator, and the releases that it speaks of."""
+    """One payload of one operator, the envelope in which it came, and the releases that it speaks of."""
 
     operator: OperatorName
     payload: Sha256Hex
+    envelope: Sha256Hex
+    """SHA-256 of the envelope's bytes: a database that spoils a signature hides a vote as well as one that drops it."""
     releases: Annotated[tuple[Sha256Hex, ...], Meta(min_length=1, max_length=MAX_PAIRS)]
 
 
@@ -250,20 +252,22 @@ def outgoing(raw: bytes) -> Outgoing:
             return Outgoing(_content_key(raw), "late-dissent", 0, raw)
 
 
-def received_entries(votes: Iterable[tuple[str, bytes, str]]) -> list[bytes]:
-    """The entries that name these (operator, payload digest, release id), each pair once, in order."""
-    ordered = sorted({(operator, payload.hex(), release) for operator, payload, release in votes})
+def received_entries(votes: Iterable[tuple[str, bytes, bytes, str]]) -> list[bytes]:
+    """The entries that name these (operator, payload digest, SHA-256 of the envelope, release id), each once, in order."""
+    ordered = sorted(
+        {(operator, payload.hex(), envelope.hex(), release) for operator, payload, envelope, release in votes}
+    )
     return [encode_entry(_received(ordered[start : start + MAX_PAIRS])) for start in range(0, len(ordered), MAX_PAIRS)]
 
 
-def _received(triples: Sequence[tuple[str, str, str]]) -> Received:
-    grouped: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
-    for operator, payload, release in triples:
-        grouped[operator, payload].append(release)
+def _received(votes: Sequence[tuple[str, str, str, str]]) -> Received:
+    grouped: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for *vote, release in votes:
+        grouped[tuple(vote)].append(release)
     return Received(
         votes=tuple(
-            ReceivedVotes(operator=operator, payload=payload, releases=tuple(releases))
-            for (operator, payload), releases in grouped.items()
+            ReceivedVotes(operator=operator, payload=payload, envelope=envelope, releases=tuple(releases))
+            for (operator, payload, envelope), releases in grouped.items()
         )
     )
 

@@ -154,7 +154,7 @@ def parse_public_key(text: str) -> PublicKey:
 def _from_spki(der: bytes) -> PublicKey:
     for prefix in (_ED25519, _ED25519_WITH_NULL):
         if der.startswith(prefix):
-            return _ed25519(der.removeprefix(prefix))
+            return ed25519_key(der.removeprefix(prefix))
     for algorithm, curve in _ECDSA.items():
         if der.startswith(curve.prefix):
             return _ecdsa(algorithm, curve, der)
@@ -164,7 +164,8 @@ def _from_spki(der: bytes) -> PublicKey:
     )
 
 
-def _ed25519(point: bytes) -> PublicKey:
+def ed25519_key(point: bytes) -> PublicKey:
+    """Make a key of a point's 32 bytes (RFC 8032 §5.1.2); raises ``Malformed`` ``not-a-public-key``, ``Rejected`` ``weak-key``."""
     if len(point) != 32:
         raise _not_a_key()
     _refuse_weak_point(point)

@@ -27,11 +27,12 @@ from attestor.core.seal import SealRing
 
 @dataclass(frozen=True, slots=True)
 class WasReceived:
-    """A payload of an operator on a release was taken in."""
+    """A payload of an operator on a release was taken in, in an envelope with this SHA-256."""
 
     release_id: str
     operator: str
     payload_digest: bytes
+    envelope: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,19 @@ class LoggedSignature:
 
 
 @dataclass(frozen=True, slots=True)
+class Receipt:
+    """Where the log first names a payload, and the SHA-256 of the envelope that is to be shown."""
+
+    index: int
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Remembered:
     """All that the log says of one release."""
 
-    received: dict[tuple[str, bytes], int]
-    """(operator, payload digest) to the index of the first entry that names it."""
+    received: dict[tuple[str, bytes], Receipt]
+    """By (operator, payload digest): the first entry that names it."""
     withdrawn: dict[tuple[str, bytes], frozenset[bytes]]
     """(operator, payload digest) to the SHA-256s of the withdrawals."""
     decision: LoggedDecision | None
@@ -139,7 +148,7 @@ def _facts(entry: object, raw: bytes, ring: SealRing) -> Iterator[Fact]:
         case Received():
             for vote in entry.votes:
                 for release in vote.releases:
-                    yield WasReceived(release, vote.operator, bytes.fromhex(vote.payload))
+                    yield WasReceived(release, vote.operator, bytes.fromhex(vote.payload), bytes.fromhex(vote.envelope))
         case WithdrawalEntry():
             yield WasWithdrawn(
                 entry.release, entry.operator, bytes.fromhex(entry.payload), bytes.fromhex(entry.envelope)
