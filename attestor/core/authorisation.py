@@ -1,13 +1,17 @@
-"""May this be signed now: the one place that turns agreement, request and bytes into a permit (P1, P2, P5).
+"""May this be signed now: the one place that turns agreement, request, bytes and log into a permit (P1, P2, P5, P6).
 
-Only :func:`authorise` makes an :class:`Authorisation`, and only an ``Authorisation`` can be signed.
+:func:`judge` says whether the rules allow it, which goes into the log; :func:`authorise` turns a judgement into a permit once
+the log includes exactly that. Only it makes an :class:`Authorisation`, and only an ``Authorisation`` can be signed.
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, NamedRelease
+from attestor.core.errors import Halted
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
+from attestor.core.past import LoggedDecision
 from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Decision, Disputed, Pending, Reached
 from attestor.core.requests import SigningRequest
@@ -15,19 +19,59 @@ from attestor.core.wire import HashState
 
 
 @dataclass(frozen=True, slots=True)
-class Authorisation:
-    """The permit to sign exactly these bytes of one release with one key."""
+class Judgement:
+    """The rules allow to sign exactly these bytes of one release with one key. Made only by :func:`judge`."""
 
-    release: Release
+    request: SigningRequest
+    policy: NamedPolicy
     tier: str
     signing_key: str
+    key_fingerprint: str
     size: int
     sha256: bytes
     sha512: bytes
+    reached: Reached
+
+    @property
+    def counted(self) -> frozenset[str]:
+        """The operators whose agreement it rests on."""
+        return self.reached.tally.agreeing
+
+    def is_of(self, entry: DecisionEntry) -> bool:
+        """Whether a decision entry says this very judgement, whoever made it and when."""
+        return (
+            entry.verdict == "sign"
+            and entry.request == str(self.request.id)
+            and (entry.release, entry.artifact, entry.policy) == (self.release, self.artifact, self.policy)
+            and (entry.tier, entry.signing_key, entry.key) == (self.tier, self.signing_key, self.key_fingerprint)
+        )
+
+    @property
+    def release(self) -> NamedRelease:
+        return named_release(self.request.release)
+
+    @property
+    def artifact(self) -> NamedArtifact:
+        return NamedArtifact(size=self.size, sha256=self.sha256.hex(), sha512=self.sha512.hex())
+
+
+@dataclass(frozen=True, slots=True)
+class Authorisation:
+    """The permit to sign exactly the judged bytes, with the time and under the log entry that the decision fixed."""
+
+    judgement: Judgement
     created: datetime
-    """The signature's creation time, fixed for good before the first try."""
-    counted: frozenset[str]
-    """The operators whose agreement it rests on."""
+    """The signature's creation time, fixed for good by the log."""
+    decision: int
+    """The index of the decision entry."""
+
+    @property
+    def sha256(self) -> bytes:
+        return self.judgement.sha256
+
+    @property
+    def sha512(self) -> bytes:
+        return self.judgement.sha512
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,46 +146,64 @@ def _against_agreement(request: SigningRequest, decision: Reached) -> NotNow | N
     return None
 
 
-def authorise(  # noqa: PLR0913 - the permit rests on every one of these
+def judge(  # noqa: PLR0913 - the judgement rests on every one of these
     request: SigningRequest,
     *,
     policy: Policy,
     tier: Tier,
+    key_fingerprint: str,
     decision: Decision,
     signed_digest: bytes | None,
     seen: Seen,
-    created: datetime,
-) -> Authorisation | NotNow | Never:
-    """Permit one signature, or say why not; *decision* must be the signer's own over envelopes that it verified."""
+) -> Judgement | NotNow | Never:
+    """Say whether the rules allow one signature; *decision* must be the signer's own over envelopes that it verified."""
     obstacle = standing(request, tier, decision, signed_digest)
     if obstacle is not None:
         return obstacle
     if not isinstance(decision, Reached) or tier not in policy.tiers:
         return NotNow("not-reached", "No agreement under the policy that the signer itself loaded.")
-    agreed, stated = decision.agreed, decision.stated
-    same = (
-        (
-            seen.sha256 == agreed.sha256
-            if seen.sha256 is not None
-            else seen.sha512 == agreed.sha512 and seen.size == agreed.size
-        )
-        and seen.sha512 == request.sha512
-        and seen.size == request.size
-        and stated.sha512 in (None, seen.sha512)
-        and stated.size in (None, seen.size)
-    )
-    if not same:
+    if not _same_bytes(request, decision, seen):
         # The digest of what was found is not said: a pull root may hold more than its requesters may read.
         return Never("content-differs", f"The bytes are not the agreed ones: {seen.size} bytes with another digest.")
-    return Authorisation(
-        release=request.release,
+    return Judgement(
+        request=request,
+        policy=NamedPolicy(serial=policy.serial, digest=policy.digest),
         tier=tier.name,
         signing_key=tier.signing_key,
+        key_fingerprint=key_fingerprint,
         size=seen.size,
-        sha256=agreed.sha256,
+        sha256=decision.agreed.sha256,
         sha512=seen.sha512,
-        created=created,
-        counted=decision.tally.agreeing,
+        reached=decision,
+    )
+
+
+def authorise(judgement: Judgement, logged: LoggedDecision) -> Authorisation:
+    """Permit one signature under a decision entry of the signer's own that its log was seen to include.
+
+    Raises ``Halted`` ``decision-differs`` when that entry says anything else.
+    """
+    if not judgement.is_of(logged.entry):
+        raise Halted("decision-differs", f"Log entry {logged.index} is not the decision on this request.")
+    return Authorisation(judgement, logged.created, logged.index)
+
+
+def named_release(release: Release) -> NamedRelease:
+    return NamedRelease(id=release.id, kind=release.kind.value, purl=release.purl, file_name=release.file_name)
+
+
+def _same_bytes(request: SigningRequest, decision: Reached, seen: Seen) -> bool:
+    agreed, stated = decision.agreed, decision.stated
+    named = (
+        seen.sha256 == agreed.sha256
+        if seen.sha256 is not None
+        else seen.sha512 == agreed.sha512 and seen.size == agreed.size
+    )
+    return (
+        named
+        and (seen.sha512, seen.size) == (request.sha512, request.size)
+        and stated.sha512 in (None, seen.sha512)
+        and stated.size in (None, seen.size)
     )
 
 

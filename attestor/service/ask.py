@@ -28,7 +28,7 @@ from attestor.core.wire import (
     Upload,
 )
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
-from attestor.service.record import anew, decide, moves_after, obstacle_to, votes_on
+from attestor.service.record import anew, asked_for, decide, following, obstacle_to, votes_on
 
 _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WITHDRAWN})
 
@@ -142,8 +142,7 @@ class Desk:
             votes = await votes_on(transaction, {request.release.id: request.release})
             decided = decide(self._policy, [request.release], votes, moment)
             await transaction.content_arrived(request.id)
-            moves = await moves_after(transaction, self._policy, decided)
-            await transaction.write(Changes(decisions=[stored for stored, _ in decided.values()], moves=moves))
+            await transaction.write(following(self._policy, decided, await asked_for(transaction, decided)))
 
     async def signature(self, client: Client, request_id: str) -> tuple[str, bytes]:
         """(file name, binary detached signature); the same bytes at every read. Raises ``Missing`` ``not-signed``."""

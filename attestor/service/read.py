@@ -10,8 +10,8 @@ from attestor.core.policy import Policy
 from attestor.core.quorum import Uncounted
 from attestor.core.views import release_line, vote_view
 from attestor.core.wire import MAX_PAGE, DecisionView, EventView, Explanation, ReleasePage, ReleaseView
-from attestor.service.ports import Changes, Ledger, ReleaseFilter, ReleaseRecord
-from attestor.service.record import anew, decide, decide_one, moves_after, votes_on
+from attestor.service.ports import Ledger, ReleaseFilter, ReleaseRecord
+from attestor.service.record import anew, asked_for, decide, decide_one, following, votes_on
 
 
 async def release(ledger: Ledger, policy: Policy, now: Callable[[], datetime], release_id: str) -> ReleaseView:
@@ -81,9 +81,9 @@ async def _refresh_once(ledger: Ledger, policy: Policy, known: Release) -> Decis
         moment = await transaction.lock([known])
         votes = await votes_on(transaction, {known.id: known})
         decided = decide(policy, [known], votes, moment)
-        moves = await moves_after(transaction, policy, decided)
-        await transaction.write(Changes(decisions=[stored for stored, _ in decided.values()], moves=moves))
-    if moves:
+        changes = following(policy, decided, await asked_for(transaction, decided))
+        await transaction.write(changes)
+    if changes.moves:
         await ledger.announce([known.id])
     return decided[known.id][0].view
 

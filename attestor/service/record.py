@@ -28,6 +28,7 @@ from attestor.service.ports import (
     Vote,
     Withdrawal,
 )
+from attestor.service.tell import told_of_intake, told_of_refusals
 
 MAX_PAYLOADS: Final = 8
 """Payloads of one operator on one release."""
@@ -72,12 +73,18 @@ async def _record_once(
         votes = await votes_on(transaction, releases)
         answers, kept = _keep(submissions, votes, now)
         decided = decide(policy, releases.values(), votes, now)
-        moves = await moves_after(transaction, policy, decided)
+        asked = await asked_for(transaction, decided)
+        changes = following(policy, decided, asked)
         if kept.arrivals or kept.withdrawals:
-            await transaction.write(replace(kept, decisions=[stored for stored, _ in decided.values()], moves=moves))
-    if moves:
+            told = told_of_intake(kept.arrivals, kept.withdrawals, asked.requests)
+            await transaction.write(
+                replace(
+                    changes, arrivals=kept.arrivals, withdrawals=kept.withdrawals, entries=[*told, *changes.entries]
+                )
+            )
+    if changes.moves:
         # Who listens, waits for a signing request: a release that nobody asked for wakes nobody.
-        await ledger.announce(sorted({move.release_id for move in moves}))
+        await ledger.announce(sorted({move.release_id for move in changes.moves}))
     return [
         answer if isinstance(answer, AttestorError) else _receipt(submission, decided, replay=answer)
         for submission, answer in zip(submissions, answers, strict=True)
@@ -142,11 +149,28 @@ def moves_for(
     return moves
 
 
-async def moves_after(transaction: Transaction, policy: Policy, decided: Decided) -> list[RequestMove]:
-    """Move the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of some releases, and what of them is signed."""
+
+    requests: Sequence[SigningRequest]
+    signed: Mapping[str, bytes]
+
+
+async def asked_for(transaction: Transaction, decided: Decided) -> Asked:
+    """Read the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
     asked = await transaction.requests(list(decided))
-    signed = await transaction.signed_digests(list(decided)) if asked else {}
-    return moves_for(policy, asked, decided, signed)
+    return Asked(asked, await transaction.signed_digests(list(decided)) if asked else {})
+
+
+def following(policy: Policy, decided: Decided, asked: Asked) -> Changes:
+    """What follows from decisions: themselves, the requests that they move, and what the log is told of that."""
+    moves = moves_for(policy, asked.requests, decided, asked.signed)
+    return Changes(
+        decisions=[stored for stored, _ in decided.values()],
+        moves=moves,
+        entries=told_of_refusals(moves, asked.requests, policy),
+    )
 
 
 def _keep(

@@ -3,33 +3,43 @@
 Order of effects, and what a crash right after each leaves:
 
 1. claim (lease and fence): the lease runs out, another signer claims
-2. verify envelopes, count, measure the bytes, authorise: nothing was written
-3. fix the creation time: the next try signs the very same bytes
-4. renew the lease, read the evidence once more: nothing new
-5. the HSM signs, the signature is verified: an unseen signature is lost, the next try makes another, and one leaves
-6. store signature and state in one transaction with the fence: done
+2. read the evidence, measure the bytes, hold the evidence against the log, judge: nothing was written
+3. enqueue the decision entry, which fixes the creation time: the next claim finds it in the log and signs the very same bytes
+4. the log includes it, the anchor has moved past it (durable): as after 3
+5. renew the lease, look at votes and keys once more, take a place at the HSM: as after 3
+6. the HSM signs, the signature is verified: an unseen signature is lost, the next try makes another, and one leaves
+7. store the signature sealed, enqueue its entry, mark the request, in one transaction with the fence: done
+8. a published checkpoint includes the entry: the signature can be read
 """
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from attestor.core.authorisation import Authorisation, Never, NotNow, Seen, authorise, standing
-from attestor.core.errors import AttestorError, Conflict, Missing, Rejected, Unavailable
-from attestor.core.evidence import read_evidence
+from attestor.core.authorisation import Judgement, Never, NotNow, Seen, authorise, judge, standing
+from attestor.core.errors import AttestorError, Conflict, Halted, Missing, Rejected, Unavailable
 from attestor.core.lifecycle import State
+from attestor.core.past import LoggedDecision, Remembered
 from attestor.core.policy import Policy, Tier
-from attestor.core.quorum import Decision, evaluate
-from attestor.service.ports import ArtifactBytes, Evidence, Job, Measure, Queue, Signer
+from attestor.core.quorum import Decision
+from attestor.service.conclude import Conclusions
+from attestor.service.past import Past
+from attestor.service.ports import ArtifactBytes, Evidence, Job, Made, Measure, Queue, Signer
+from attestor.service.weigh import as_of, decide, refuse_withheld, shown_votes, unlogged
 
 MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 _LOOK_AGAIN_SECONDS: Final = 2.0
 """How soon to look again for bytes that were not there."""
 _AGREE_AGAIN_SECONDS: Final = 10.0
 """How soon the API may queue again what it holds for agreed and the signer does not: a race, or policies differ."""
+_LOGGED_SECONDS: Final = 3.0
+"""How long the log may take to name votes that the database shows."""
+_HALTED_SECONDS: Final = 30.0
+"""How soon a request may be claimed again that made a signer halt."""
 _BACKOFF_SECONDS: Final = (0.2, 1.0, 5.0, 30.0)
 
 
@@ -42,13 +52,39 @@ class Signing:
     signers: Mapping[str, Signer]
     """By the name that tiers use."""
     policy: Policy
+    past: Past
+    conclusions: Conclusions
     now: Callable[[], datetime]
     lease_seconds: float
     tries: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One claimed request with everything that it is judged by."""
+
+    job: Job
+    tier: Tier
+    signer: Signer
+    evidence: Evidence
+    remembered: Remembered
+
+    @property
+    def concluded(self) -> LoggedDecision | None:
+        """The decision that the log holds of this very request."""
+        last = self.remembered.decision
+        return last if last is not None and last.entry.request == str(self.job.request.id) else None
+
+    @property
+    def signed_digest(self) -> bytes | None:
+        return self.remembered.signed[0].sha256 if self.remembered.signed else self.evidence.signed_digest
+
+
 async def sign_next(signing: Signing) -> Job | None:
-    """Take the next due request and bring it to its next state; ``None`` when nothing is due."""
+    """Take the next due request and bring it to its next state; ``None`` when nothing is due.
+
+    Raises ``Halted`` after the claim was given back: nothing more may be signed by this process.
+    """
     job = await signing.queue.claim(signing.lease_seconds)
     if job is None:
         return None
@@ -57,6 +93,9 @@ async def sign_next(signing: Signing) -> Job | None:
     except Conflict:
         # Another signer holds it now: nothing of ours was written, and nothing is to be given back.
         return job
+    except Halted as error:
+        await signing.queue.give_back(job, State.QUEUED, error.code, error.sentence, _HALTED_SECONDS)
+        raise
     except Missing as error:
         await _give_back(signing, job, NotNow(error.code, error.sentence))
     except Rejected as error:
@@ -71,40 +110,128 @@ async def _sign(signing: Signing, job: Job) -> None:
     _refuse_wrong_clock(signing.now(), job.clock)
     if job.request.tries > signing.tries:
         raise Unavailable("tries-used-up", "Every try ended before it could say why: see the signer's log.")
-    tier = signing.policy.tier_of(job.request.release)
-    signer = signing.signers[tier.signing_key]
-    evidence = await signing.queue.evidence(job)
-    obstacle = standing(job.request, tier, _decision(signing, job, tier, evidence), evidence.signed_digest)
+    await signing.conclusions.refuse_other_policy()
+    case = await _case(signing, job)
+    obstacle = await _brought_on(signing, case)
     if obstacle is not None:
         await _give_back(signing, job, obstacle)
-        return
-    measure = await _measured(signing, job, tier)
+
+
+async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
+    """Bring the case to its signature, or say what keeps it from there."""
+    obstacle = _at_first_sight(signing, case)
+    if obstacle is not None:
+        return obstacle
+    measure = await _measured(signing, case)
     if isinstance(measure, Never):
-        await _give_back(signing, job, measure)
-        return
-    if await _settled_by_stored(signing, job, tier, signer, measure):
-        return
-    created = await signing.queue.fix_time(job, signing.now().replace(microsecond=0))
-    if created > signing.now():
-        raise Rejected("signing-time", f"The time fixed for this signature, {created}, has not come yet.")
-    job = await signing.queue.renew(job, signing.lease_seconds)
-    async with signer.slot() as pen:
+        return measure
+    # The log had the time of the measurement to name the votes.
+    case = await _logged(signing, case)
+    obstacle = unlogged(case.evidence, case.remembered)
+    if obstacle is not None:
+        return obstacle
+    refuse_withheld(case.job.request.release, case.evidence, case.remembered)
+    judgement = _judged(signing, case, measure)
+    if not isinstance(judgement, Judgement):
+        return judgement
+    if await _settled_by_stored(signing, case, measure):
+        return None
+    logged = await _concluded(signing, case, judgement)
+    await signing.past.prove(logged.index, logged.raw)
+    return await _with_pen(signing, case, measure, logged)
+
+
+async def _case(signing: Signing, job: Job) -> _Case:
+    tier = signing.policy.tier_of(job.request.release)
+    return _Case(
+        job=job,
+        tier=tier,
+        signer=signing.signers[tier.signing_key],
+        evidence=await signing.queue.evidence(job),
+        remembered=await signing.past.release(job.request.release.id, (), 0),
+    )
+
+
+def _at_first_sight(signing: Signing, case: _Case) -> NotNow | Never | None:
+    """What keeps the request from being signed, before its bytes are looked at."""
+    if case.evidence.policy_digest != signing.policy.digest:
+        return NotNow(
+            "policies-differ", "The API decided this release under another policy than the signer has loaded."
+        )
+    before = case.concluded.index if case.concluded else None
+    return standing(case.job.request, case.tier, _decision(signing, case, before), case.signed_digest)
+
+
+async def _logged(signing: Signing, case: _Case) -> _Case:
+    """The case with what the log says once it names every vote shown, or as far as it has come."""
+    votes = shown_votes(case.evidence).keys()
+    return replace(case, remembered=await signing.past.release(case.job.request.release.id, votes, _LOGGED_SECONDS))
+
+
+def _judged(signing: Signing, case: _Case, measure: Measure) -> Judgement | NotNow | Never:
+    """By the evidence of the decision that the log holds already, where it still stands; else by all of it."""
+    known = case.concluded
+    if known is not None:
+        before = _judged_as_of(signing, case, measure, known.index)
+        if isinstance(before, Judgement) and before.is_of(known.entry):
+            return before
+    return _judged_as_of(signing, case, measure, None)
+
+
+def _judged_as_of(signing: Signing, case: _Case, measure: Measure, index: int | None) -> Judgement | NotNow | Never:
+    return judge(
+        case.job.request,
+        policy=signing.policy,
+        tier=case.tier,
+        key_fingerprint=case.signer.fingerprint,
+        decision=_decision(signing, case, index),
+        signed_digest=case.signed_digest,
+        seen=Seen(measure.size, measure.sha256, measure.sha512),
+    )
+
+
+def _decision(signing: Signing, case: _Case, index: int | None) -> Decision:
+    """The signer's own decision; with *index*, without the votes that the log names from there on: they came too late."""
+    evidence = as_of(case.evidence, case.remembered, index)
+    return decide(case.job.request.release, evidence, case.tier, signing.policy, signing.now())
+
+
+async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> LoggedDecision:
+    """The decision as the log includes it: the one of an earlier claim where it says the same, else a new one."""
+    known = case.concluded
+    if known is not None and judgement.is_of(known.entry):
+        return known
+    created = signing.now().replace(microsecond=0)
+    return await signing.conclusions.conclude(case.job, judgement, case.evidence, case.remembered, created)
+
+
+async def _with_pen(signing: Signing, case: _Case, measure: Measure, logged: LoggedDecision) -> NotNow | Never | None:
+    if logged.created > signing.now():
+        raise Rejected("signing-time", f"The time fixed for this signature, {logged.created}, has not come yet.")
+    job = await signing.queue.renew(case.job, signing.lease_seconds)
+    async with case.signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(job, signing.lease_seconds)
-        permit = await _permit(signing, job, tier, measure, created)
-        if not isinstance(permit, Authorisation):
-            await _give_back(signing, job, permit)
-            return
+        case = await _case(signing, job)
+        refuse_withheld(job.request.release, case.evidence, case.remembered)
+        judgement = _judged_as_of(signing, case, measure, logged.index)
+        if not isinstance(judgement, Judgement):
+            return judgement
+        permit = authorise(judgement, logged)
         signature = await pen.sign(permit, measure.hasher)
-    await signing.queue.signed(job, permit, signer.fingerprint, signature)
+    made = Made(permit, case.signer.fingerprint, signature)
+    entry, documents = signing.conclusions.signed(made, logged)
+    await signing.queue.signed(job, made, entry, documents)
+    return None
 
 
-async def _measured(signing: Signing, job: Job, tier: Tier) -> Measure | Never:
+async def _measured(signing: Signing, case: _Case) -> Measure | Never:
     """Look at the bytes; what they are cannot change, unless someone writes to the file at this very moment."""
+    request = case.job.request
     try:
-        async with _kept(signing, job):
+        async with _kept(signing, case.job):
             return await signing.content.measure(
-                job.request.release, job.request.content, job.request.sha256, inspect=tier.single_builder
+                request.release, request.content, request.sha256, inspect=case.tier.single_builder
             )
     except Missing:
         raise
@@ -132,57 +259,40 @@ async def _kept(signing: Signing, job: Job) -> AsyncIterator[None]:
         await asyncio.gather(renewing, return_exceptions=True)
 
 
-async def _permit(
-    signing: Signing, job: Job, tier: Tier, measure: Measure, created: datetime
-) -> Authorisation | NotNow | Never:
-    evidence = await signing.queue.evidence(job)
-    return authorise(
-        job.request,
-        policy=signing.policy,
-        tier=tier,
-        decision=_decision(signing, job, tier, evidence),
-        signed_digest=evidence.signed_digest,
-        seen=Seen(measure.size, measure.sha256, measure.sha512),
-        created=created,
-    )
-
-
-async def _settled_by_stored(signing: Signing, job: Job, tier: Tier, signer: Signer, measure: Measure) -> bool:
+async def _settled_by_stored(signing: Signing, case: _Case, measure: Measure) -> bool:
     """A signature that this key made before is the signature (P5): no second call, but every check that a call needs."""
-    known = await signing.queue.signature_of(job, signer.fingerprint)
-    if known is None:
+    logged = next((known for known in case.remembered.signed if known.key == case.signer.fingerprint), None)
+    stored = await signing.queue.signature_of(case.job, case.signer.fingerprint)
+    if logged is None and stored is None:
         return False
-    permit = await _permit(signing, job, tier, measure, signing.now())
-    if not isinstance(permit, Authorisation):
-        await _give_back(signing, job, permit)
-        return True
-    try:
-        signer.verify(known[1], measure.hasher)
-    except Rejected as error:
-        raise Rejected(
-            "stored-signature", f"The database holds a signature that this key did not make: {error.sentence}"
-        ) from error
-    await signing.queue.adopt(job)
+    if logged is None:
+        raise Unavailable("signature-not-logged", "A signature is stored whose entry the log does not include yet.")
+    if stored is None or hashlib.sha256(stored[1]).digest() != logged.signature:
+        raise Halted(
+            "signature-lost",
+            f"Log entry {logged.index} names a signature of this release that the database does not hold. Nothing is signed. "
+            "Restore the database from a backup that has it.",
+        )
+    case.signer.verify(stored[1], measure.hasher)
+    await signing.queue.adopt(case.job)
     return True
-
-
-def _decision(signing: Signing, job: Job, tier: Tier, evidence: Evidence) -> Decision:
-    """The signer's own decision, from envelopes that it verified with the keys of its own policy file (P1, P9)."""
-    reading = read_evidence(job.request.release, evidence.envelopes, evidence.withdrawals, signing.policy)
-    return evaluate(tier, signing.policy, reading.claims, reading.withdrawn, signing.now(), doubted=reading.doubted)
 
 
 def _refuse_wrong_clock(now: datetime, theirs: datetime) -> None:
     if abs(now - theirs) > MAX_CLOCK_SKEW:
-        raise Unavailable(
-            "clock-differs", f"The signer's clock and the database's differ by more than {MAX_CLOCK_SKEW}."
+        raise Halted(
+            "clock-differs",
+            f"The signer's clock and the database's differ by more than {MAX_CLOCK_SKEW}. Nothing is signed. Set both by NTP.",
         )
 
 
 async def _give_back(signing: Signing, job: Job, obstacle: NotNow | Never) -> None:
-    after = State.REFUSED if isinstance(obstacle, Never) else State.WAITING
+    if isinstance(obstacle, Never):
+        entry = signing.conclusions.refused(job.request, obstacle)
+        await signing.queue.give_back(job, State.REFUSED, obstacle.reason, obstacle.sentence, 0, entry=entry)
+        return
     seconds = _LOOK_AGAIN_SECONDS if obstacle.reason == "content-missing" else _AGREE_AGAIN_SECONDS
-    await signing.queue.give_back(job, after, obstacle.reason, obstacle.sentence, seconds)
+    await signing.queue.give_back(job, State.WAITING, obstacle.reason, obstacle.sentence, seconds)
 
 
 async def _try_later(signing: Signing, job: Job, error: AttestorError) -> None:

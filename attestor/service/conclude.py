@@ -1,0 +1,139 @@
+"""Bring a judgement into the log, and find it there again: a decision entry stands before the HSM is called (P6)."""
+
+import hashlib
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from attestor.core.authorisation import Judgement, Never
+from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes
+from attestor.core.entries import (
+    MAX_NOT_COUNTED,
+    DecisionEntry,
+    Outgoing,
+    PolicyEntry,
+    SignatureEntry,
+    moment_text,
+    outgoing,
+    seal_entry,
+)
+from attestor.core.errors import Conflict, Halted, Unavailable
+from attestor.core.past import LoggedDecision, Remembered
+from attestor.core.policy import Policy
+from attestor.core.requests import SigningRequest
+from attestor.core.seal import Seal
+from attestor.core.summary import summary_envelope
+from attestor.service.past import Past, within
+from attestor.service.ports import Document, Evidence, Job, Made, Queue
+from attestor.service.tell import refusal
+from attestor.service.weigh import shown_votes
+
+INCLUDED_SECONDS: Final = 10.0
+"""How long the log may take to include an entry before the request is tried later."""
+
+
+class Conclusions:
+    """What one signer puts into the log, under its own seal."""
+
+    def __init__(self, queue: Queue, past: Past, policy: Policy, seal: Seal) -> None:
+        self._queue = queue
+        self._past = past
+        self._policy = policy
+        self._seal = seal
+
+    async def refuse_other_policy(self) -> None:
+        """Log the own policy when it is new to the log; one that is older, or another of the same serial, decides nothing.
+
+        Raises ``Halted`` ``policy-older``, ``policy-differs``; ``Unavailable`` ``log-behind``.
+        """
+        known = await self._past.policy()
+        ours = (self._policy.serial, self._policy.digest)
+        if known == ours:
+            return
+        if known is not None and known[0] >= ours[0]:
+            code = "policy-older" if known[0] > ours[0] else "policy-differs"
+            raise Halted(
+                code,
+                f"The log says that serial {known[0]} ({known[1]}) is in force; this signer has serial {ours[0]} ({ours[1]}). "
+                "Nothing is signed. Give every signer the newest policy file, and raise the serial with every change.",
+            )
+        entry = PolicyEntry(serial=ours[0], digest=ours[1], anchor=self._past.anchor_id)
+        raw = seal_entry(entry, self._seal)
+        with self._past.expecting(raw) as included:
+            await self._queue.tell(outgoing(raw), [_document(self._policy.raw)])
+            await within(included, INCLUDED_SECONDS)
+
+    async def conclude(
+        self, job: Job, judgement: Judgement, evidence: Evidence, remembered: Remembered, created: datetime
+    ) -> LoggedDecision:
+        """Log the decision to sign, and return it once the log includes it and the anchor is there.
+
+        Raises ``Unavailable`` ``evidence-moved``, ``log-behind``; ``Conflict`` when the lease is over.
+        """
+        weighed = _dossier(evidence, judgement)
+        entry = self._entry(judgement, weighed, _next_number(job.request, remembered), created)
+        raw = seal_entry(entry, self._seal)
+        with self._past.expecting(raw) as included:
+            try:
+                await self._queue.decide(job, outgoing(raw), [_document(weighed.raw)], evidence)
+            except Conflict as error:
+                if error.code == "lease-over":
+                    raise
+                raise Unavailable(error.code, error.sentence) from error
+            index = await within(included, INCLUDED_SECONDS)
+        return LoggedDecision(index, entry, raw)
+
+    def signed(self, made: Made, logged: LoggedDecision) -> tuple[Outgoing, list[Document]]:
+        """The entry of a signature that was made, and the verification summary that it names."""
+        judgement = made.authorisation.judgement
+        summary = summary_envelope(judgement, logged, self._policy, self._seal)
+        entry = SignatureEntry(
+            request=str(judgement.request.id),
+            release=judgement.release.id,
+            sha256=judgement.sha256.hex(),
+            decision=logged.index,
+            signature=hashlib.sha256(made.signature).hexdigest(),
+            key=made.key_fingerprint,
+            summary=hashlib.sha256(summary).hexdigest(),
+            anchor=self._past.anchor_id,
+        )
+        return outgoing(seal_entry(entry, self._seal)), [_document(summary)]
+
+    def refused(self, request: SigningRequest, obstacle: Never) -> Outgoing:
+        """The entry of a refusal."""
+        return refusal(request, obstacle.reason, self._policy)
+
+    def _entry(self, judgement: Judgement, weighed: Dossier, number: int, created: datetime) -> DecisionEntry:
+        return DecisionEntry(
+            verdict="sign",
+            request=str(judgement.request.id),
+            number=number,
+            release=judgement.release,
+            artifact=judgement.artifact,
+            tier=judgement.tier,
+            policy=judgement.policy,
+            reason="reached",
+            signing_key=judgement.signing_key,
+            key=judgement.key_fingerprint,
+            created=moment_text(created),
+            counted=counted_votes(weighed, judgement.counted),
+            not_counted=not_counted_votes(weighed, MAX_NOT_COUNTED),
+            evidence=weighed.digest,
+            anchor=self._past.anchor_id,
+        )
+
+
+def _next_number(request: SigningRequest, remembered: Remembered) -> int:
+    last = remembered.decision
+    return last.entry.number + 1 if last is not None and UUID(last.entry.request) == request.id else 0
+
+
+def _dossier(evidence: Evidence, judgement: Judgement) -> Dossier:
+    votes = [
+        (vote.operator, vote.payload_digest, vote.body, vote.received_at) for vote in shown_votes(evidence).values()
+    ]
+    return dossier(votes, evidence.withdrawals, judgement.reached)
+
+
+def _document(body: bytes) -> Document:
+    return Document(hashlib.sha256(body).digest(), body)

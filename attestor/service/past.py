@@ -1,0 +1,213 @@
+"""What a signer remembers: it follows the log by itself, entry by entry, and halts where log and memory part (P9, design §8).
+
+Every entry is hashed into the signer's own frontier, so a checkpoint is accepted only when the very entries that the signer
+folded come to its root: consistency is recomputed, not believed. The anchor moves with every checkpoint, also when idle.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
+
+from attestor.core.errors import Halted, Rejected, Unavailable
+from attestor.core.past import Remembered, facts_of
+from attestor.core.policy import Policy
+from attestor.core.tlog.checkpoint import Checkpoint, open_checkpoint
+from attestor.core.tlog.cosignature import cosignatures
+from attestor.core.tlog.merkle import Frontier, leaf_hash, verify_inclusion
+from attestor.core.tlog.note import parse_note
+from attestor.core.tlog.proofs import inclusion_proof
+from attestor.core.tlog.tiles import tiles_for_inclusion
+from attestor.service.logports import CatchUp, LogSource, Memory
+
+AT_ONCE: Final = 2048
+"""Entries that are folded in one step."""
+SCRUB_AT_ONCE: Final = 4096
+"""Old entries that are looked at again at each quiet moment."""
+_RECOVER: Final = (
+    "Nothing is signed. Find out which of the two is right; if the database was restored or failed over, bring the missing "
+    "entries back with `attestor log recover --from EXPORT`; entries that nobody has need a new log origin."
+)
+
+
+class Past:
+    """One per signer process."""
+
+    def __init__(self, source: LogSource, memory: Memory, policy: Policy) -> None:
+        self._source = source
+        self._memory = memory
+        self._policy = policy
+        self._lock = asyncio.Lock()
+        self._seen: int | None = None
+        self._scrubbed = 0
+        self._expected: defaultdict[bytes, set[asyncio.Future[int]]] = defaultdict(set)
+        self._moved: asyncio.Future[None] | None = None
+
+    @property
+    def anchor_id(self) -> str:
+        return self._memory.anchor_id
+
+    async def size(self) -> int:
+        """The anchor's tree size."""
+        return (await self._memory.anchor()).size
+
+    async def follow(self) -> bool:
+        """Fold what the published checkpoint has beyond the memory, and move the anchor to it; say whether it moved.
+
+        Raises ``Halted``: ``anchor-…``, ``log-rolled-back``, ``log-forked``, ``log-rewritten``, ``log-gap``,
+        ``entry-unreadable`` and what :class:`CatchUp` raises; ``Unavailable`` ``log-empty``, ``witness-quorum``.
+        """
+        async with self._lock, self._memory.catching_up(alone=self._policy.log.quorum == 0) as step:
+            # The note is read behind the lock: another process of this anchor may just have moved it.
+            anchor = await self._memory.anchor()
+            frontier = await step.take((), ())
+            checkpoint, note = await self._published()
+            _refuse_other_past(anchor, frontier, checkpoint)
+            moved = (frontier.size, anchor.size) != (checkpoint.size, checkpoint.size)
+            if moved:
+                frontier = await self._fold(step, frontier, anchor, checkpoint)
+                await step.settle(checkpoint, note)
+        await self._tell(frontier.size)
+        return moved
+
+    async def look_again(self) -> None:
+        """Compare some older entries with what was folded, a few at each call, all of them in turn.
+
+        Raises ``Halted`` ``log-rewritten``, ``log-gap``.
+        """
+        size = (await self._memory.frontier()).size
+        start = self._scrubbed if self._scrubbed < size else 0
+        end = min(start + SCRUB_AT_ONCE, size)
+        if start < end:
+            remembered = await self._memory.leaves(start, end)
+            stored = [leaf_hash(entry) for entry in await self._source.entries(start, end)]
+            for index, (ours, theirs) in enumerate(zip(remembered, stored, strict=True), start):
+                if ours != theirs:
+                    _halt("log-rewritten", f"Log entry {index} is another than the one that was folded.")
+        self._scrubbed = end
+
+    async def release(self, release_id: str, votes: Collection[tuple[str, bytes]], seconds: float) -> Remembered:
+        """What the log says of a release, once it names all of *votes* (operator, payload digest), at the latest after *seconds*."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + seconds
+        while True:
+            # Taken before the look, so that no move falls between the two.
+            moved = self._next_move()
+            remembered = await self._memory.release(release_id)
+            if set(votes) <= remembered.received.keys() or (left := ends - clock()) <= 0:
+                return remembered
+            await asyncio.wait({moved}, timeout=left)
+
+    async def policy(self) -> tuple[int, str] | None:
+        """(serial, digest) of the newest policy that a signer logged."""
+        return await self._memory.policy()
+
+    @contextmanager
+    def expecting(self, raw: bytes) -> Iterator[asyncio.Future[int]]:
+        """A future of the index at which *raw* will stand; to be entered before *raw* is enqueued."""
+        leaf = leaf_hash(raw)
+        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._expected[leaf].add(future)
+        try:
+            yield future
+        finally:
+            self._expected[leaf].discard(future)
+            if not self._expected[leaf]:
+                del self._expected[leaf]
+
+    async def prove(self, index: int, raw: bytes) -> Checkpoint:
+        """Check that the log, as it stands now, includes *raw* at *index* under the anchor's root, and return the anchor.
+
+        Raises ``Halted`` ``log-rewritten``.
+        """
+        anchor = await self._memory.anchor()
+        tiles = {tile: await self._source.tile(tile) for tile in tiles_for_inclusion(index, anchor.size)}
+        try:
+            proof = inclusion_proof(index, anchor.size, tiles)
+            verify_inclusion(leaf=leaf_hash(raw), index=index, size=anchor.size, proof=proof, root=anchor.root)
+        except Rejected as error:
+            _halt("log-rewritten", f"The log does not prove entry {index} under the anchor: {error.sentence}")
+        return anchor
+
+    async def _published(self) -> tuple[Checkpoint, bytes]:
+        note = await self._source.checkpoint()
+        if note is None:
+            raise Unavailable("log-empty", "The log has no checkpoint yet: is a sequencer running?")
+        try:
+            checkpoint = open_checkpoint(note, self._policy.log.key)
+            keys = [witness.key for witness in self._policy.log.witnesses]
+            cosigned = cosignatures(parse_note(note), keys)
+        except Rejected as error:
+            _halt("log-signature", f"The log's checkpoint is not signed as the policy says: {error.sentence}")
+        if len(cosigned) < self._policy.log.quorum:
+            raise Unavailable(
+                "witness-quorum",
+                f"{len(cosigned)} of {self._policy.log.quorum} needed witnesses cosigned the checkpoint.",
+            )
+        return checkpoint, note
+
+    async def _fold(self, step: CatchUp, frontier: Frontier, anchor: Checkpoint, checkpoint: Checkpoint) -> Frontier:
+        while frontier.size < checkpoint.size:
+            # The anchor's size is one of the stops, so that a memory made anew meets the anchor's root on its way.
+            stop = anchor.size if frontier.size < anchor.size else checkpoint.size
+            end = min(frontier.size + AT_ONCE, stop)
+            entries = await self._source.entries(frontier.size, end)
+            facts = [
+                (index, fact)
+                for index, raw in enumerate(entries, frontier.size)
+                for fact in facts_of(index, raw, self._policy.log.seals)
+            ]
+            frontier = await step.take([leaf_hash(raw) for raw in entries], facts)
+            if frontier.size == anchor.size and frontier.root != anchor.root:
+                _halt("log-rewritten", f"The log's first {anchor.size} entries do not come to the anchor's root.")
+        if frontier.root != checkpoint.root:
+            _halt("log-rewritten", f"The log's {frontier.size} entries do not come to the root of its checkpoint.")
+        return frontier
+
+    async def _tell(self, size: int) -> None:
+        """Wake who waits, also for what another process of this anchor has folded."""
+        seen = size if self._seen is None else self._seen
+        if self._expected and seen < size:
+            for index, leaf in enumerate(await self._memory.leaves(seen, size), seen):
+                for future in self._expected.get(leaf, ()):
+                    if not future.done():
+                        future.set_result(index)
+        if seen < size and self._moved is not None and not self._moved.done():
+            self._moved.set_result(None)
+        self._seen = max(seen, size)
+
+    def _next_move(self) -> asyncio.Future[None]:
+        if self._moved is None or self._moved.done():
+            self._moved = asyncio.get_running_loop().create_future()
+        return self._moved
+
+
+async def within(included: asyncio.Future[int], seconds: float) -> int:
+    """The index of an expected entry. Raises ``Unavailable`` ``log-behind``."""
+    try:
+        return await asyncio.wait_for(asyncio.shield(included), seconds)
+    except TimeoutError:
+        raise Unavailable(
+            "log-behind", f"The log did not include the entry within {seconds:.0f} s: is a sequencer running?"
+        ) from None
+
+
+def _refuse_other_past(anchor: Checkpoint, frontier: Frontier, checkpoint: Checkpoint) -> None:
+    known = max(anchor.size, frontier.size)
+    if checkpoint.size < known:
+        _halt(
+            "log-rolled-back",
+            f"The log has {checkpoint.size} entries, and this signer has seen {known}: the database was rolled back, restored "
+            "or failed over to one that lost commits, or it is another database.",
+        )
+    for size, root in ((anchor.size, anchor.root), (frontier.size, frontier.root)):
+        if checkpoint.size == size and checkpoint.root != root:
+            _halt(
+                "log-forked",
+                f"The log's checkpoint of size {size} has another root than the one that this signer saw: there are two logs.",
+            )
+
+
+def _halt(code: str, sentence: str) -> NoReturn:
+    raise Halted(code, f"{sentence} {_RECOVER}")

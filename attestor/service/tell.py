@@ -1,0 +1,87 @@
+"""What intake and decisions tell the log, in the same transaction that keeps them."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from attestor.core.authorisation import named_release
+from attestor.core.entries import (
+    REFUSAL,
+    DecisionEntry,
+    LateDissentEntry,
+    NamedArtifact,
+    NamedPolicy,
+    Outgoing,
+    WithdrawalEntry,
+    outgoing_of,
+    received_entries,
+)
+from attestor.core.lifecycle import State
+from attestor.core.policy import Policy
+from attestor.core.requests import SigningRequest
+from attestor.service.ports import Arrival, RequestMove, Withdrawal
+
+MAX_REFUSALS: Final = 16
+"""Refusals of one release that are logged, so that whoever may ask cannot fill the log by asking."""
+
+
+def told_of_intake(
+    arrivals: Sequence[Arrival], withdrawals: Sequence[Withdrawal], asked: Sequence[SigningRequest]
+) -> list[Outgoing]:
+    """Entries of one intake transaction: what was received and withdrawn, and dissent that comes after a decision."""
+    received = received_entries(
+        (arrival.operator, arrival.payload_digest, hashlib.sha256(arrival.body).digest(), claim.release.id)
+        for arrival in arrivals
+        for claim in arrival.claims
+    )
+    entries = [*received, *map(_withdrawn, withdrawals), *_late_dissent(arrivals, asked)]
+    return [outgoing_of(entry) for entry in entries]
+
+
+def told_of_refusals(moves: Iterable[RequestMove], asked: Sequence[SigningRequest], policy: Policy) -> list[Outgoing]:
+    """Entries of requests that are refused now, as long as their release has few such requests."""
+    requests = {request.id: request for request in asked}
+    return [
+        refusal(requests[move.request_id], move.reason, policy)
+        for move in moves
+        if move.after is State.REFUSED and _refused(asked, move.release_id) < MAX_REFUSALS
+    ]
+
+
+def refusal(request: SigningRequest, reason: str, policy: Policy) -> Outgoing:
+    """The entry that says why a request can never be signed; it decides nothing, so it carries no seal."""
+    entry = DecisionEntry(
+        verdict="refuse",
+        request=str(request.id),
+        number=REFUSAL,
+        release=named_release(request.release),
+        artifact=NamedArtifact(size=request.size, sha256=request.sha256.hex(), sha512=request.sha512.hex()),
+        tier=request.tier,
+        policy=NamedPolicy(serial=policy.serial, digest=policy.digest),
+        reason=reason,
+    )
+    return outgoing_of(entry)
+
+
+def _withdrawn(withdrawal: Withdrawal) -> WithdrawalEntry:
+    return WithdrawalEntry(
+        operator=withdrawal.operator,
+        payload=withdrawal.payload_digest.hex(),
+        release=withdrawal.release_id,
+        envelope=hashlib.sha256(withdrawal.body).hexdigest(),
+    )
+
+
+def _late_dissent(arrivals: Iterable[Arrival], asked: Sequence[SigningRequest]) -> Iterator[LateDissentEntry]:
+    decided = {request.release.id: request.sha256 for request in asked if request.decided_at is not None}
+    for arrival in arrivals:
+        for claim in arrival.claims:
+            chosen = decided.get(claim.release.id)
+            if chosen is not None and claim.sha256 not in (None, chosen):
+                yield LateDissentEntry(
+                    operator=arrival.operator, payload=arrival.payload_digest.hex(), release=claim.release.id
+                )
+
+
+def _refused(asked: Iterable[SigningRequest], release_id: str) -> int:
+    return sum(request.release.id == release_id and request.state is State.REFUSED for request in asked)

@@ -1,0 +1,106 @@
+"""Weigh a release as a signer does: what the database shows, held against what the log names, under the signer's own policy.
+
+A database may hide a vote, spoil its envelope, or bring one that was never taken in. The first two halt the signer, because
+the log names what is missing; the third counts for nothing until the log names it.
+"""
+
+import hashlib
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from attestor.core.authorisation import NotNow
+from attestor.core.errors import Halted, Rejected
+from attestor.core.evidence import read_evidence
+from attestor.core.naming import Release
+from attestor.core.past import Remembered
+from attestor.core.policy import Policy, Tier
+from attestor.core.quorum import Decision, evaluate
+from attestor.core.statement import parse_attestation
+from attestor.service.ports import Evidence
+
+_REMEDY: Final = "Nothing is signed. Restore what is missing, or have the operator submit the same attestation again, then restart the signer."
+Pair = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """One envelope of the evidence, by what it is and not by what the database says of it."""
+
+    operator: str
+    payload_digest: bytes
+    envelope: bytes
+    body: bytes
+    received_at: datetime
+
+
+def shown_votes(evidence: Evidence) -> dict[Pair, Shown]:
+    """Every envelope that can be read at all, by operator and payload digest."""
+    shown: dict[Pair, Shown] = {}
+    for operator, body, received_at in evidence.envelopes:
+        try:
+            payload_digest = parse_attestation(body).payload_digest
+        except Rejected:
+            continue
+        shown[operator, payload_digest] = Shown(
+            operator, payload_digest, hashlib.sha256(body).digest(), body, received_at
+        )
+    return shown
+
+
+def as_of(evidence: Evidence, remembered: Remembered, index: int | None) -> Evidence:
+    """The evidence as the log names it before *index*: what came after that decision changes nothing; all of it for ``None``."""
+    if index is None:
+        return evidence
+    timely = {pair for pair, receipt in remembered.received.items() if receipt.index < index}
+    kept = [
+        (vote.operator, vote.body, vote.received_at) for pair, vote in shown_votes(evidence).items() if pair in timely
+    ]
+    return replace(evidence, envelopes=tuple(kept))
+
+
+def decide(release: Release, evidence: Evidence, tier: Tier, policy: Policy, now: datetime) -> Decision:
+    """The signer's own decision, from envelopes that it verified with the keys of its own policy file (P1, P9)."""
+    reading = read_evidence(release, evidence.envelopes, evidence.withdrawals, policy)
+    return evaluate(tier, policy, reading.claims, reading.withdrawn, now, doubted=reading.doubted)
+
+
+def refuse_withheld(release: Release, evidence: Evidence, remembered: Remembered) -> None:
+    """Raise ``Halted`` unless the database shows everything that the log names for the release.
+
+    ``vote-withheld``, ``withdrawal-withheld``, ``signature-lost``.
+    """
+    shown = shown_votes(evidence)
+    for (operator, payload), receipt in remembered.received.items():
+        vote = shown.get((operator, payload))
+        if vote is None or vote.envelope != receipt.envelope:
+            what = "does not show" if vote is None else "shows another envelope of"
+            raise Halted(
+                "vote-withheld",
+                f"Log entry {receipt.index} names the payload {payload.hex()} of operator {operator} for "
+                f"{release.file_name}, and the database {what} it. {_REMEDY}",
+            )
+    withdrawals = {hashlib.sha256(body).digest() for body in evidence.withdrawals}
+    for (operator, payload), envelopes in remembered.withdrawn.items():
+        if not envelopes <= withdrawals:
+            raise Halted(
+                "withdrawal-withheld",
+                f"The log names a withdrawal of {payload.hex()} by operator {operator} that the database does not show. {_REMEDY}",
+            )
+    if remembered.signed and evidence.signed_digest != remembered.signed[0].sha256:
+        raise Halted(
+            "signature-lost",
+            f"Log entry {remembered.signed[0].index} says that {release.file_name} was signed, and the database does not know "
+            f"it. Nothing is signed. Restore the database from a backup that has it.",
+        )
+
+
+def unlogged(evidence: Evidence, remembered: Remembered) -> NotNow | None:
+    """Say that some votes are not in the log, or ``None``."""
+    missing = sorted({operator for operator, payload in shown_votes(evidence).keys() - remembered.received.keys()})
+    if not missing:
+        return None
+    return NotNow(
+        "votes-not-logged",
+        f"The log does not name every vote yet ({', '.join(missing)}); it is looked at again. If this stays, a vote was not taken in by the API.",
+    )
