@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -277,8 +277,8 @@ def received_entries(votes: Iterable[tuple[str, bytes, bytes, str]]) -> list[Rec
 
 def _received(votes: Sequence[tuple[str, str, str, str]]) -> Received:
     grouped: defaultdict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for *vote, release in votes:
-        grouped[tuple(vote)].append(release)
+    for operator, payload, envelope, release in votes:
+        grouped[operator, payload, envelope].append(release)
     return Received(
         votes=tuple(
             ReceivedVotes(operator=operator, payload=payload, envelope=envelope, releases=tuple(releases))
@@ -297,10 +297,9 @@ def moment_text(value: datetime) -> str:
     return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _document(entry: Entry) -> dict[str, object]:
-    document: dict[str, object] = msgspec.to_builtins(entry)
+def _document(entry: Entry) -> Any:
     # A default, which msgspec leaves out, and yet the member that says how to read the others.
-    return document | {"version": VERSION}
+    return msgspec.to_builtins(entry) | {"version": VERSION}
 
 
 def _content_key(raw: bytes) -> UUID:

@@ -8,6 +8,7 @@ from attestor.core.authorisation import named_release
 from attestor.core.entries import (
     REFUSAL,
     DecisionEntry,
+    Entry,
     LateDissentEntry,
     NamedArtifact,
     NamedPolicy,
@@ -34,7 +35,7 @@ def told_of_intake(
         for arrival in arrivals
         for claim in arrival.claims
     )
-    entries = [*received, *map(_withdrawn, withdrawals), *_late_dissent(arrivals, asked)]
+    entries: list[Entry] = [*received, *map(_withdrawn, withdrawals), *_late_dissent(arrivals, asked)]
     return [outgoing_of(entry) for entry in entries]
 
 
