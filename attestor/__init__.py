@@ -4,7 +4,8 @@ n of m independent operators rebuild an artifact and attest its digest; only the
 
 The rooms, top to bottom; imports point down and edges do not know each other (import-linter holds it in CI)::
 
-    cli -> app -> config -> api | client | store | hsm | openpgp | content | embedded -> service -> core
+    cli -> app -> config
+        -> api | client | store | hsm | openpgp | content | embedded | publish | anchor -> service -> core
 
 * ``core``      the rules: pure, values in and values out; no await, no clock, no I/O, no logging
 * ``service``   the use cases: gather, ask core, act; every await and every order of effects is visible there
@@ -13,6 +14,8 @@ The rooms, top to bottom; imports point down and edges do not know each other (i
 * ``openpgp``   the only room that knows pgpy
 * ``content``   where bytes come from, and what they are (libarchive)
 * ``api``       HTTP, served; ``client`` the same HTTP, asked
+* ``publish``   the log as others see it: the static tree, a log read over HTTP, witnesses
+* ``anchor``    what a signer keeps on its own disk: how far it has seen the log, and what it folded from it
 * ``embedded``  parts for a first look: PostgreSQL from a wheel, a CA, the emulator's process
 * ``app``       wires one role per process; ``cli`` parses, calls, prints
 
