@@ -13,7 +13,7 @@ from attestor.hsm.connection import NodeSettings
 from attestor.hsm.device import Device, DeviceSettings, SigningSlot
 from attestor.hsm.keys import SigningKey
 from attestor.openpgp.certificate import Certificate, parse_certificate
-from attestor.openpgp.signature import draft_signature, verify_signature
+from attestor.openpgp.signature import Notation, draft_signature, verify_signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,12 @@ class ReleasePen:
     certificate: Certificate
 
     async def sign(self, authorisation: Authorisation, hasher: Hasher) -> bytes:
-        draft = draft_signature(self.certificate, created=authorisation.created, file_sha512=authorisation.sha512)
+        draft = draft_signature(
+            self.certificate,
+            created=authorisation.created,
+            file_sha512=authorisation.sha512,
+            notations=(Notation(*authorisation.notation),),
+        )
         raw = await self.slot.sign(self.key, draft.digest(hasher))
         return draft.seal(raw, hasher)
 

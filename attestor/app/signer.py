@@ -2,64 +2,171 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
 
 import structlog
 
+from attestor.anchor.memory import FileMemory
 from attestor.app.clock import now
 from attestor.app.ending import until
 from attestor.app.release_key import device_of, open_release_keys
 from attestor.config import Config
 from attestor.content.artifacts import SPOOL, Artifacts
 from attestor.content.roots import DirectoryRoot, PullRoots
-from attestor.core.errors import AttestorError
+from attestor.core.errors import AttestorError, Halted, Unavailable
+from attestor.core.seal import parse_seal
+from attestor.service.conclude import Conclusions
+from attestor.service.past import Past
+from attestor.service.ports import Queue, SignerStatus
 from attestor.service.sign import Signing, sign_next
-from attestor.store.listen import listening
+from attestor.store.listen import Listener, listening
+from attestor.store.log import PostgresLog
 from attestor.store.pool import Settings, connect
 from attestor.store.queue import PostgresQueue
+
+_REPORT_SECONDS: Final = 5.0
 
 log = structlog.get_logger("attestor.signer")
 
 
+@dataclass(frozen=True, slots=True)
+class SignerProcess:
+    """What one signer process runs: requests are signed beside the log that is followed."""
+
+    signing: Signing
+    past: Past
+    queue: Queue
+    listener: Listener
+    instance: str
+    poll_seconds: float
+
+
 @asynccontextmanager
-async def signer(config: Config) -> AsyncIterator[Signing]:
-    """Open database, content and release keys for as long as the context lasts."""
+async def signer(config: Config) -> AsyncIterator[SignerProcess]:
+    """Open database, memory, content and release keys for as long as the context lasts. Raises ``Halted`` ``anchor-…``."""
     view = config.for_role("signer")
-    settings = Settings(dsn=view.dsn.reveal(), connections=config.hsm.slots + 2)
+    settings = Settings(dsn=view.dsn.reveal(), connections=config.hsm.slots + 4)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(connect(settings))
         listener = await stack.enter_async_context(listening(settings))
-        keys = await open_release_keys(config, device_of(config), view.passphrases)
-        yield Signing(
-            queue=PostgresQueue(pool, listener),
+        queue = PostgresQueue(pool, listener)
+        memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor))
+        past = Past(PostgresLog(pool), memory, config.policy)
+        signing = Signing(
+            queue=queue,
             content=_artifacts(config),
-            signers=keys,
+            signers=await open_release_keys(config, device_of(config), view.passphrases),
             policy=config.policy,
+            past=past,
+            conclusions=Conclusions(queue, past, config.policy, parse_seal(view.seal.reveal())),
             now=now,
             lease_seconds=config.signer.lease_seconds,
             tries=config.signer.tries,
         )
+        yield SignerProcess(signing, past, queue, listener, config.signer.instance, config.signer.poll_seconds)
 
 
-async def sign_until(signing: Signing, stop: asyncio.Event, *, workers: int, poll_seconds: float) -> None:
-    """Bring request after request to its next state until *stop*; what is under way is finished."""
-    async with asyncio.TaskGroup() as group:
-        for _ in range(workers):
-            group.create_task(_work(signing, stop, poll_seconds))
+async def sign_until(process: SignerProcess, stop: asyncio.Event, *, workers: int) -> None:
+    """Follow the log and bring request after request to its next state until *stop*; what is under way is finished.
+
+    Raises ``Halted`` once that was reported: the process ends with it, and signs nothing more.
+    """
+    try:
+        await _catch_up(process, stop)
+        await _work_and_follow(process, stop, workers)
+    except (Halted, ExceptionGroup) as error:
+        halted = _halted(error)
+        if halted is None:
+            raise
+        log.critical("halted", code=halted.code, detail=halted.sentence)
+        with suppress(AttestorError):
+            await _report(process, halted)
+        raise halted from None
 
 
-async def _work(signing: Signing, stop: asyncio.Event, poll_seconds: float) -> None:
+async def _catch_up(process: SignerProcess, stop: asyncio.Event) -> None:
+    """Nothing is claimed before the memory has met the log as it is now."""
     while not stop.is_set():
         try:
-            job = await sign_next(signing)
+            await process.past.follow()
+        except Unavailable as error:
+            log.warning("following", code=error.code, detail=error.sentence)
+            await until(stop, asyncio.sleep(process.poll_seconds))
+        else:
+            return
+
+
+async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers: int) -> None:
+    async with asyncio.TaskGroup() as group:
+        # Whoever finishes what is under way still waits for the log.
+        beside = [group.create_task(each(process), name=each.__name__) for each in (_follow, _report_on)]
+        await asyncio.wait([group.create_task(_work(process, stop)) for _ in range(workers)])
+        for task in beside:
+            task.cancel()
+
+
+async def _follow(process: SignerProcess) -> None:
+    while True:
+        try:
+            if not await process.past.follow():
+                await process.past.look_again()
+        except Unavailable as error:
+            log.warning("following", code=error.code, detail=error.sentence)
+            await asyncio.sleep(process.poll_seconds)
+        await process.listener.logged(process.poll_seconds)
+
+
+async def _report_on(process: SignerProcess) -> None:
+    while True:
+        try:
+            await _report(process, None)
+        except Unavailable as error:
+            log.warning("reporting", code=error.code, detail=error.sentence)
+        await asyncio.sleep(_REPORT_SECONDS)
+
+
+async def _report(process: SignerProcess, halted: Halted | None) -> None:
+    status = SignerStatus(
+        instance=process.instance,
+        halted=halted is not None,
+        code=halted.code if halted else "signing",
+        sentence=halted.sentence if halted else "The signer follows the log and signs.",
+        anchor_size=await _anchor_size(process),
+        policy_digest=process.signing.policy.digest,
+    )
+    await process.queue.report(status)
+
+
+async def _anchor_size(process: SignerProcess) -> int:
+    try:
+        return await process.past.size()
+    except Halted:
+        return 0
+
+
+async def _work(process: SignerProcess, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
+            job = await sign_next(process.signing)
+        except Halted:
+            raise
         except AttestorError as error:
             log.warning("signing", code=error.code, detail=error.sentence)
-            await until(stop, asyncio.sleep(poll_seconds))
+            await until(stop, asyncio.sleep(process.poll_seconds))
             continue
         if job is None:
-            await until(stop, signing.queue.due(poll_seconds))
+            await until(stop, process.queue.due(process.poll_seconds))
         else:
             log.info("worked", signing_request=str(job.request.id), release_id=job.request.release.id)
+
+
+def _halted(error: Halted | ExceptionGroup[Exception]) -> Halted | None:
+    if isinstance(error, Halted):
+        return error
+    found = error.subgroup(Halted)
+    return next((each for each in found.exceptions if isinstance(each, Halted)), None) if found else None
 
 
 def _artifacts(config: Config) -> Artifacts:

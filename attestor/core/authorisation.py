@@ -31,6 +31,10 @@ class Judgement:
     sha256: bytes
     sha512: bytes
     reached: Reached
+    origin: str
+    """The policy's, which names this instance."""
+    log: str
+    """The log's origin."""
 
     @property
     def counted(self) -> frozenset[str]:
@@ -72,6 +76,11 @@ class Authorisation:
     @property
     def sha512(self) -> bytes:
         return self.judgement.sha512
+
+    @property
+    def notation(self) -> tuple[str, str]:
+        """Name and value of the notation by which the signature itself points to its evidence."""
+        return evidence_notation(self.judgement.origin, self.judgement.log, self.decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +184,8 @@ def judge(  # noqa: PLR0913 - the judgement rests on every one of these
         sha256=decision.agreed.sha256,
         sha512=seen.sha512,
         reached=decision,
+        origin=policy.origin,
+        log=policy.log.key.name,
     )
 
 
@@ -186,6 +197,11 @@ def authorise(judgement: Judgement, logged: LoggedDecision) -> Authorisation:
     if not judgement.is_of(logged.entry):
         raise Halted("decision-differs", f"Log entry {logged.index} is not the decision on this request.")
     return Authorisation(judgement, logged.created, logged.index)
+
+
+def evidence_notation(origin: str, log: str, decision: int) -> tuple[str, str]:
+    """``log-entry@ORIGIN`` and ``LOG-ORIGIN INDEX``: an OpenPGP notation (RFC 4880, 5.2.3.16) of this instance's own."""
+    return f"log-entry@{origin}", f"{log} {decision}"
 
 
 def named_release(release: Release) -> NamedRelease:
