@@ -11,6 +11,8 @@ import msgspec
 from attestor.core.errors import Missing
 from attestor.core.keys import KeyRing, PublicKey
 from attestor.core.naming import Kind, Release
+from attestor.core.seal import SealRing
+from attestor.core.tlog.note import VerifierKey
 
 
 class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +123,34 @@ class Tier:
         return release.kind is self.kind and self.pattern.matches(release)
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessPolicy:
+    """One witness of the log (C2SP tlog-witness): the key of its cosignatures, and where it takes checkpoints."""
+
+    name: str
+    key: VerifierKey
+    """Of type 0x04."""
+    url: str
+    """The submission prefix, without a slash at its end."""
+
+
+@dataclass(frozen=True)
+class LogPolicy:
+    """Which log counts, who seals what a signer says in it, and who has to have seen its checkpoints."""
+
+    key: VerifierKey
+    """Of type 0x01; its name is the log's origin."""
+    seal_keys: tuple[PublicKey, ...]
+    """Ed25519, of signers now and before."""
+    quorum: int
+    """How many witnesses must have cosigned a checkpoint before it counts; 0 is none."""
+    witnesses: tuple[WitnessPolicy, ...]
+
+    @cached_property
+    def seals(self) -> SealRing:
+        return SealRing(self.seal_keys)
+
+
 @dataclass(frozen=True)
 class Policy:
     """A policy that was read whole, so everything in it is known, strong and unambiguous."""
@@ -135,6 +165,7 @@ class Policy:
     tiers: tuple[Tier, ...]
     requesters: Mapping[str, frozenset[str]]
     """Requester name to the lower-case hex SHA-256 of its clients' public keys (DER SubjectPublicKeyInfo)."""
+    log: LogPolicy
 
     @cached_property
     def key_ring(self) -> KeyRing:

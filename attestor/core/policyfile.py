@@ -14,12 +14,12 @@ from attestor.core.errors import AttestorError
 from attestor.core.keys import MAX_KEYS, PublicKey, parse_public_key
 from attestor.core.naming import TYPES, could_be_scope
 from attestor.core.policy import OperatorKey, Policy, PurlPattern, Scope, Tier
-from attestor.core.policytables import KeyTable, PolicyTable, TierTable, read_tables, refusal
+from attestor.core.policylog import read_log
+from attestor.core.policytables import KeyTable, PolicyTable, TierTable, is_name, read_tables, refusal
 from attestor.core.strictjson import MAX_INTEGER
 
 FORMS: Final = frozenset({"rebuild", "link", "provenance"})
 """What a key may say: our own predicate, an in-toto link (legacy or v0.3), SLSA provenance v1."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 _PATTERN = re.compile(
     r"pkg:(alpm|deb|generic)/(\*|[a-z0-9._-]+)/(\*|[A-Za-z0-9@._+-]+)(?:\?arch=([a-z0-9_]+))?", re.ASCII
 )
@@ -47,19 +47,20 @@ def parse_policy(raw: bytes, source: str) -> Policy:
         operators=frozenset(table.operators),
         tiers=tiers,
         requesters={name: frozenset(requester.clients) for name, requester in table.requesters.items()},
+        log=read_log(table, keys, source),
     )
 
 
 def _refuse_bad_top_level(table: PolicyTable, source: str) -> None:
     if not 1 <= table.serial <= MAX_INTEGER:
         raise refusal(source, "serial", f"must be 1 to {MAX_INTEGER} and rise with every change")
-    if not _NAME.fullmatch(table.origin):
+    if not is_name(table.origin):
         raise refusal(source, "origin", "must name this instance: lower-case letters, digits, dots and dashes")
     for section, names in (("operators", table.operators), ("tiers", table.tiers), ("requesters", table.requesters)):
         if not names:
             raise refusal(source, section, "must not be empty: an empty list allows nobody")
         for name in names:
-            if not _NAME.fullmatch(name):
+            if not is_name(name):
                 raise refusal(
                     source, f"{section}.{name[:64]!a}", "names are lower-case letters, digits, dots and dashes"
                 )
@@ -184,7 +185,7 @@ def _refuse_bad_numbers(stated: TierTable, place: str, source: str) -> None:
         raise refusal(
             source, f"{place}.dissent_limit", f"must be 0 to {m - n}: more dissent can never stand beside {n} of {m}"
         )
-    if not _NAME.fullmatch(stated.signing_key):
+    if not is_name(stated.signing_key):
         raise refusal(source, f"{place}.signing_key", "must name a signing key of the deployment file")
 
 

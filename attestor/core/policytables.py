@@ -1,5 +1,6 @@
 """The policy file's tables as TOML spells them, before their meaning is checked (:mod:`attestor.core.policyfile`)."""
 
+import re
 import tomllib
 from datetime import date, datetime, time
 from typing import Final, TypeVar
@@ -13,6 +14,7 @@ from attestor.core.policy import Provenance, Scope
 MAX_POLICY_BYTES: Final = 4 * 1024 * 1024
 
 _T = TypeVar("_T")
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}", re.ASCII)
 
 
 class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,19 +56,44 @@ class RequesterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clients: tuple[str, ...]
 
 
+class WitnessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[log.witnesses.NAME]``."""
+
+    key: str
+    url: str
+
+
+class LogTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[log]``; how many witnesses must have cosigned has no default either."""
+
+    key: str
+    signers: tuple[str, ...]
+    quorum: int
+    witnesses: dict[str, WitnessTable]
+
+
 class PolicyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     origin: str
     serial: int
+    log: LogTable
     operators: dict[str, OperatorTable]
     tiers: dict[str, TierTable]
     requesters: dict[str, RequesterTable]
 
 
+class _LogSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    key: str
+    signers: tuple[str, ...]
+    quorum: int
+    witnesses: dict[str, object] = {}
+
+
 class _Sections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     origin: str
     serial: int
+    log: object
     operators: dict[str, object]
     tiers: dict[str, object]
     requesters: dict[str, object]
@@ -79,10 +106,22 @@ def read_tables(raw: bytes, source: str) -> PolicyTable:
     return PolicyTable(
         read.origin,
         read.serial,
+        _log(read.log, source),
         {n: _converted(v, OperatorTable, ("operators", n), source) for n, v in read.operators.items()},
         {n: _converted(v, TierTable, ("tiers", n), source) for n, v in read.tiers.items()},
         {n: _converted(v, RequesterTable, ("requesters", n), source) for n, v in read.requesters.items()},
     )
+
+
+def _log(value: object, source: str) -> LogTable:
+    read = _converted(value, _LogSection, ("log",), source)
+    witnesses = {n: _converted(v, WitnessTable, ("log", "witnesses", n), source) for n, v in read.witnesses.items()}
+    return LogTable(read.key, read.signers, read.quorum, witnesses)
+
+
+def is_name(text: str) -> bool:
+    """Whether the policy may name something so: lower-case letters, digits, dots and dashes."""
+    return _NAME.fullmatch(text) is not None
 
 
 def refusal(source: str, place: str, sentence: str) -> Rejected:

@@ -13,6 +13,7 @@ from attestor.core.keys import parse_public_key
 from attestor.core.naming import Kind, parse_release
 from attestor.core.policy import OperatorKey, Policy, Provenance, Scope
 from attestor.core.statement import LinkStatement, ProvenanceStatement, RebuildStatement, Subject
+from tests.logkeys import log_policy
 
 NOON = datetime(2025, 10, 12, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -63,6 +64,7 @@ def said(statement, *signers, at=NOON):
         operators=frozenset(key.operator for key in signers),
         tiers=(),
         requesters={},
+        log=log_policy("test"),
     )
     keys = frozenset(policy.keys)
     return claims_of(statement, signers=keys, payload_digest=PAYLOAD, policy=policy, received_at=at)

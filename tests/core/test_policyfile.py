@@ -7,16 +7,19 @@ from ipaddress import ip_network
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ed25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attestor.core.errors import Missing, Rejected
-from attestor.core.keys import MAX_KEYS
+from attestor.core.keys import MAX_KEYS, parse_public_key
 from attestor.core.naming import Kind, parse_release
 from attestor.core.policy import Provenance
 from attestor.core.policyfile import parse_policy
+from attestor.core.policylog import MAX_WITNESSES
 from attestor.core.policytables import MAX_POLICY_BYTES
+from attestor.core.tlog.note import COSIGNATURE, ED25519, VerifierKey
+from tests.logkeys import log_policy, log_signer, log_table, seal, seal_public, witness_signer
 
 
 def spki(name):
@@ -42,9 +45,13 @@ scopes = {scopes}
 
 
 CLIENT = "ab" * 32
+ORIGIN = "attestor.example.org"
+WITNESSES = {"north": "https://north.example/w/", "south": "http://127.0.0.1:7380"}
 POLICY = f"""
-origin = "attestor.example.org"
+origin = "{ORIGIN}"
 serial = 7
+
+{log_table(ORIGIN, quorum=1, witnesses=WITNESSES, seals=("signer", "former"))}
 {key_table("alice")}{key_table("bob")}{key_table("carol")}
 [[operators.iso-host.keys]]
 public_key = '''{pem(spki("iso-host1"))}'''
@@ -102,6 +109,38 @@ def test_a_right_policy_is_read_whole():
     assert (packages.required, packages.signing_key) == ({"alice"}, "packages")
     assert packages.networks == (ip_network("192.0.2.0/24"), ip_network("2001:db8::1"))
     assert (packages.single_builder, iso.single_builder) == (False, True)
+
+
+def test_a_right_log_table_is_read_whole():
+    log = parse_policy(POLICY.encode(), "policy.toml").log
+    expected = {"north": "https://north.example/w", "south": "http://127.0.0.1:7380"}
+    assert log == log_policy(ORIGIN, quorum=1, witnesses=expected, seals=("signer", "former"))
+    assert (log.key.name, log.key.algorithm) == (f"{ORIGIN}/log", ED25519)
+    assert [witness.key.algorithm for witness in log.witnesses] == [COSIGNATURE] * 2
+    sealed = seal("former")
+    log.seals.verify(sealed.public.fingerprint, sealed.sign("application/test", b"x"), "application/test", b"x")
+    assert seal("mallory").public.fingerprint not in log.seals
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://w.example",
+        "https://w.example:8443/a/b",
+        "http://[::1]:1/",
+        "http://localhost/w",
+        "https://[2001:db8::1]",
+    ],
+)
+def test_a_witness_may_be_at(url):
+    text = swap('"https://north.example/w/"', f'"{url}"')
+    assert parse_policy(text.encode(), "p").log.witnesses[0].url == url.rstrip("/")
+
+
+def test_no_witness_is_allowed_when_none_is_waited_for():
+    text = POLICY.replace(LOG, log_table(ORIGIN))
+    log = parse_policy(text.encode(), "p").log
+    assert (log.quorum, log.witnesses) == (0, ())
 
 
 def test_a_release_finds_its_tier_or_none():
@@ -166,9 +205,48 @@ networks = ["192.0.2.0/24"]
 """
 
 
+LOG = POLICY[POLICY.index("[log]") : POLICY.index("\n[[operators.alice.keys]]")]
+LOG_VKEY = log_signer(ORIGIN).verifier.text
+NORTH, SOUTH = (witness_signer(name).verifier for name in WITNESSES)
+
+
+def vkey_of(raw, name=f"{ORIGIN}/log", algorithm=ED25519):
+    """The vkey of a key that somebody has for another purpose."""
+    return VerifierKey(name, algorithm, raw).text
+
+
+def log_named(name):
+    return swap(LOG_VKEY, VerifierKey(name, ED25519, log_signer(ORIGIN).verifier.public).text)
+
+
+def seal_key(pem_text):
+    """The policy with the first signer's key replaced."""
+    return swap(seal_public("signer"), pem_text)
+
+
+def north_url(url):
+    return swap('"https://north.example/w/"', f'"{url}"')
+
+
+def crowd(count):
+    return POLICY.replace(
+        LOG, log_table(ORIGIN, witnesses={f"w{number}": "https://w.example" for number in range(count)})
+    )
+
+
+P256 = (
+    ec.generate_private_key(ec.SECP256R1())
+    .public_key()
+    .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    .decode()
+)
+LOG_PEM = pem(bytes.fromhex("302a300506032b6570032100") + log_signer(ORIGIN).verifier.public)
+SIGNER_RAW = parse_public_key(seal_public("signer")).spki[-32:]
+
 ALICE_SCOPE = 'scopes = [{ kind = "package", type = "alpm", namespace = "arch" }]'
 WEAK = pem(bytes.fromhex("302a300506032b6570032100") + bytes(32))
-ODD_PEM = pem(bytes.fromhex("302c300706032b65700500032100") + spki("alice1")[-32:], "\\r\\n")
+ODD_SPKI = bytes.fromhex("302c300706032b65700500032100") + spki("alice1")[-32:]
+ODD_PEM = pem(ODD_SPKI, "\\r\\n")
 
 # (sentence, text, place, part of what is said)
 WRONG = [
@@ -208,7 +286,7 @@ WRONG = [
     ("no statements of a key", swap('["rebuild", "link"]', "[]"), "operators.alice.keys[0].statements", "empty list allows nothing"),
     ("no scopes of a key", swap(ALICE_SCOPE, "scopes = []"), "operators.alice.keys[0].scopes", "empty list allows nothing"),
     ("no keys of an operator", more("[operators.dave]\nkeys = []\n"), "operators.dave.keys", "at least one key"),
-    ("no operators at all", "origin = 'a'\nserial = 1\noperators = {}\ntiers = {}\nrequesters = {}", "operators", "must not be empty"),
+    ("no operators at all", "origin = 'a'\nserial = 1\nlog = {key = 'a', signers = [], quorum = 0}\noperators = {}\ntiers = {}\nrequesters = {}", "operators", "must not be empty"),
     ("no tiers at all", POLICY[: POLICY.index("[tiers.packages]")] + f"[requesters.r]\nclients = ['{CLIENT}']\n[tiers]\n", "tiers", "must not be empty"),
     ("tiers that overlap by a wildcard", more(other_tier()), "tiers.other.purl", "overlaps tier packages"),
     ("tiers that overlap in both wildcards", more(other_tier(purl="pkg:alpm/*/bash")), "tiers.other.purl", "overlaps tier packages"),
@@ -224,7 +302,7 @@ WRONG = [
     ("one key under two operators in another form", swap(pem(spki("bob1")), ODD_PEM), "operators.bob.keys[0]", "already stands under operator alice"),
     ("one key twice under one operator", more(key_table("alice").replace("valid_from = 2025", "valid_from = 2026")), "operators.alice.keys[1]", "already stands under operator alice"),
     ("a weak key", swap(pem(spki("alice1")), WEAK), "operators.alice.keys[0].public_key", "no sound point"),
-    ("a private key", swap("BEGIN PUBLIC KEY", "BEGIN PRIVATE KEY"), "operators.alice.keys[0].public_key", "keep it secret"),
+    ("a private key", swap(pem(spki("alice1")), pem(spki("alice1")).replace("BEGIN PUBLIC", "BEGIN PRIVATE")), "operators.alice.keys[0].public_key", "keep it secret"),
     ("no key", swap(pem(spki("alice1")), "none"), "operators.alice.keys[0].public_key", "not exactly one PEM"),
     ("a time without zone", swap("2025-01-01T00:00:00Z", "2025-01-01T00:00:00"), "operators.alice.keys[0].valid_from", "needs a time zone"),
     ("an end without zone", swap("2027-01-01T00:00:00Z", "2027-01-01T00:00:00"), "operators.alice.keys[0].valid_until", "needs a time zone"),
@@ -258,6 +336,59 @@ WRONG = [
     ("no TOML", "{}", "the file", "is not TOML"),
     ("arrays without end", "a = " + "[" * 100_000, "the file", "nested too deeply"),
     ("a tier that is no table", POLICY[: POLICY.index("[tiers.packages]")] + f"[tiers]\nx = 1\n[requesters.r]\nclients = ['{CLIENT}']\n", "tiers.x", "Expected `object`"),
+    ("no log", POLICY.replace(LOG, ""), "the file", "missing required field `log`"),
+    ("an unknown key of the log", swap("quorum = 1", "quorum = 1\nmirror = 1"), "log", "`mirror`"),
+    ("a log that is no table", "log = 1\n" + POLICY.replace(LOG, ""), "log", "Expected `object`"),
+    ("no log key", drop(f'key = "{LOG_VKEY}"'), "log", "missing required field `key`"),
+    ("a log key cut short", swap(LOG_VKEY, LOG_VKEY[:-4]), "log.key", "no vkey"),
+    ("a log key with another's key ID", swap(LOG_VKEY, LOG_VKEY.replace(f"+{log_signer(ORIGIN).verifier.key_id.hex()}+", "+00000000+")), "log.key", "no vkey"),
+    ("a secret log key", swap(LOG_VKEY, log_signer(ORIGIN).skey), "log.key", "no vkey"),
+    ("a PEM as log key", swap(LOG_VKEY, "-----BEGIN PUBLIC KEY-----"), "log.key", "no vkey"),
+    ("a cosigner's key as log key", swap(LOG_VKEY, vkey_of(log_signer(ORIGIN).verifier.public, algorithm=COSIGNATURE)), "log.key", "is a key of type 4; one that signs checkpoints is of type 1"),
+    ("a log of another instance", log_named("other.example.org/log"), "log.key", f"must be named {ORIGIN}/NAME"),
+    ("a log named as the instance alone", log_named(ORIGIN), "log.key", f"must be named {ORIGIN}/NAME"),
+    ("a log without a name of its own", log_named(f"{ORIGIN}/"), "log.key", f"must be named {ORIGIN}/NAME"),
+    ("a log named below a log", log_named(f"{ORIGIN}/log/2"), "log.key", f"must be named {ORIGIN}/NAME"),
+    ("a log whose name begins as the instance's", log_named(f"{ORIGIN}.evil/log"), "log.key", f"must be named {ORIGIN}/NAME"),
+    ("no signers of the log", swap(LOG[LOG.index("signers") : LOG.index("quorum")], ""), "log", "missing required field `signers`"),
+    ("an empty list of signers", POLICY.replace(LOG, log_table(ORIGIN, seals=())), "log.signers", "at least one key"),
+    ("a signer's key that is none", seal_key("none"), "log.signers[0]", "not exactly one PEM"),
+    ("a signer's weak key", seal_key(WEAK), "log.signers[0]", "no sound point"),
+    ("a signer's P-256 key", seal_key(P256), "log.signers[0]", "is an ecdsa-p256 key; a signer seals with Ed25519"),
+    ("a signer twice", seal_key(seal_public("former")), "log.signers[1]", "already stands under a signer"),
+    ("a signer that is an operator", seal_key(pem(spki("alice1"))), "log.signers[0]", "already stands under operator alice"),
+    ("a signer that is an operator, in another form", seal_key(pem(ODD_SPKI)), "log.signers[0]", "already stands under operator alice"),
+    ("a signer that is the log", seal_key(LOG_PEM), "log.signers[0]", "already stands under the log"),
+    ("a log that is an operator", swap(LOG_VKEY, vkey_of(spki("bob1")[-32:])), "log.key", "already stands under operator bob"),
+    ("no quorum", drop("quorum = 1"), "log", "missing required field `quorum`"),
+    ("a negative quorum", swap("quorum = 1", "quorum = -1"), "log.quorum", "must be 0 to 2"),
+    ("a quorum of more witnesses than there are", swap("quorum = 1", "quorum = 3"), "log.quorum", "must be 0 to 2"),
+    ("a quorum as true", swap("quorum = 1", "quorum = true"), "log.quorum", "Expected `int`"),
+    ("a quorum of nobody", POLICY.replace(LOG, log_table(ORIGIN, quorum=1)), "log.quorum", "must be 0 to 0"),
+    ("more witnesses than a note holds", crowd(MAX_WITNESSES + 1), "log.witnesses", f"more than {MAX_WITNESSES}"),
+    ("an unknown key of a witness", swap("[log.witnesses.north]", "[log.witnesses.north]\nweight = 2"), "log.witnesses.north", "`weight`"),
+    ("a witness without key", drop(f'key = "{NORTH.text}"'), "log.witnesses.north", "missing required field `key`"),
+    ("a witness without address", drop(f'url = "{WITNESSES["north"]}"'), "log.witnesses.north", "missing required field `url`"),
+    ("a witness whose name is a path", swap("[log.witnesses.north]", '[log.witnesses."../x"]'), "log.witnesses.'../x'", "names are lower-case"),
+    ("a witness's key that is none", swap(NORTH.text, "none"), "log.witnesses.north.key", "no vkey"),
+    ("a witness's key of another type", swap(NORTH.text, vkey_of(NORTH.public, NORTH.name)), "log.witnesses.north.key", "is a key of type 1; one that cosigns them is of type 4"),
+    ("one key of two witnesses", swap(SOUTH.text, NORTH.text), "log.witnesses.south.key", "already stands under witness north"),
+    ("one key of two witnesses, under another name", swap(SOUTH.text, vkey_of(NORTH.public, SOUTH.name, COSIGNATURE)), "log.witnesses.south.key", "already stands under witness north"),
+    ("a witness that is the log", swap(NORTH.text, vkey_of(log_signer(ORIGIN).verifier.public, NORTH.name, COSIGNATURE)), "log.witnesses.north.key", "already stands under the log"),
+    ("a witness that is a signer", swap(NORTH.text, vkey_of(SIGNER_RAW, NORTH.name, COSIGNATURE)), "log.witnesses.north.key", "already stands under a signer"),
+    ("a witness that is an operator", swap(NORTH.text, vkey_of(spki("bob1")[-32:], NORTH.name, COSIGNATURE)), "log.witnesses.north.key", "already stands under operator bob"),
+    ("a witness in plain HTTP", north_url("http://north.example"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness at a file", north_url("file:///etc"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness nowhere", north_url("https://"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness with a password", north_url("https://a:b@north.example"), "log.witnesses.north.url", "without user"),
+    ("a witness with a query", north_url("https://north.example/?a"), "log.witnesses.north.url", "without user, query"),
+    ("a witness with an empty query", north_url("https://north.example/?"), "log.witnesses.north.url", "without user, query"),
+    ("a witness with a fragment", north_url("https://north.example/#a"), "log.witnesses.north.url", "without user, query"),
+    ("a witness at an odd port", north_url("https://north.example:port"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness at a port too high", north_url("https://north.example:65536"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness with a space", north_url("https://north.example/a b"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness with a line feed", north_url("https://north.example/\\n"), "log.witnesses.north.url", "must be https://HOST"),
+    ("a witness as a name for loopback", north_url("http://127.0.0.1.evil.example/"), "log.witnesses.north.url", "must be https://HOST"),
 ]  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from attestor.core.keys import parse_public_key
 from attestor.core.naming import Kind, parse_release
 from attestor.core.policy import OperatorKey, Policy, PurlPattern, Scope, Tier
 from attestor.core.quorum import Disputed, Pending, Reached, evaluate
+from tests.logkeys import log_policy
 
 NOON = datetime(2025, 10, 12, 12, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -64,6 +65,7 @@ def policy(*, suspended="", keys=None):
         operators=frozenset(NAMES),
         tiers=(),
         requesters={},
+        log=log_policy("test"),
     )
 
 

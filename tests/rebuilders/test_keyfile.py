@@ -13,11 +13,14 @@ from attestor.core.errors import Conflict, Missing, Rejected
 from attestor.core.keys import KeyRing
 from attestor.core.policyfile import parse_policy
 from rebuilders.keyfile import load_key, make_key, policy_lines
+from tests.logkeys import log_table
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+LOG = log_table("signing.example.org")
 POLICY = """
 origin = "signing.example.org"
 serial = 1
+{log}
 {keys}
 [tiers.packages]
 kind = "package"
@@ -59,7 +62,7 @@ def test_a_link_that_leads_nowhere_is_not_written_through(tmp_path):
 def test_the_printed_lines_make_a_policy_in_which_the_key_counts(tmp_path):
     key = make_key(tmp_path / "key.pem")
     lines = policy_lines(key, "berlin", "arch", NOW, NOW + timedelta(days=30))
-    policy = parse_policy(POLICY.format(keys=lines, client="ab" * 32).encode(), "policy.toml")
+    policy = parse_policy(POLICY.format(log=LOG, keys=lines, client="ab" * 32).encode(), "policy.toml")
     held = policy.keys[key.public_key]
     assert (held.operator, held.forms) == ("berlin", {"rebuild"})
     assert [(one.kind, one.type, one.namespace, one.arch) for one in held.scopes] == [("package", "alpm", "arch", None)]
@@ -69,7 +72,10 @@ def test_the_printed_lines_make_a_policy_in_which_the_key_counts(tmp_path):
 
 def test_the_scopes_in_comments_are_right_too(tmp_path):
     lines = policy_lines(make_key(tmp_path / "key.pem"), "berlin", "arch", NOW, NOW + timedelta(days=30))
-    policy = parse_policy(POLICY.format(keys=lines.replace("# {", "{"), client="ab" * 32).encode(), "policy.toml")
+    policy = parse_policy(
+        POLICY.format(log=LOG, keys=lines.replace("# {", "{"), client="ab" * 32).encode(),
+        "policy.toml",
+    )
     (held,) = policy.keys.values()
     assert [str(one.kind) for one in held.scopes] == ["package", "package", "database", "iso", "vm"]
 

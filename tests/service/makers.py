@@ -19,6 +19,7 @@ from attestor.core.statement import (
 )
 from attestor.core.wire import Artifact, Pull, ReleaseName, SigningRequestAsk
 from attestor.service.ask import Client
+from tests.logkeys import log_table
 
 ORIGIN = "attestor.example.org"
 CLIENT = "ab" * 32
@@ -64,11 +65,21 @@ networks = ["192.0.2.0/24"]
 
 
 def make_policy(  # one keyword per thing that tests vary
-    *, serial=1, dissent_limit=0, suspended=(), revoked=(), valid_until=None, without=(), origin=ORIGIN, threshold=2
+    *,
+    serial=1,
+    dissent_limit=0,
+    suspended=(),
+    revoked=(),
+    valid_until=None,
+    without=(),
+    origin=ORIGIN,
+    threshold=2,
+    witnesses=None,
+    log_quorum=0,
 ):
-    """Alice (two keys: alice, alice-2), Bob and Carol; tiers packages (2 of 3), debs (2 of 3), isos (1 of 1)."""
+    """The log of tests/logkeys.py. Alice (two keys: alice, alice-2), Bob and Carol; tiers packages (2 of 3), debs (2 of 3), isos (1 of 1)."""
     operators = ("alice", "bob", "carol")
-    tables = [f'origin = "{origin}"\nserial = {serial}\n']
+    tables = [f'origin = "{origin}"\nserial = {serial}\n', log_table(origin, quorum=log_quorum, witnesses=witnesses)]
     for operator in operators:
         tables.append(f"[operators.{operator}]\nsuspended = {str(operator in suspended).lower()}\n")
         names = (operator, f"{operator}-2") if operator == "alice" else (operator,)

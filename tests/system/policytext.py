@@ -1,7 +1,12 @@
 """The policy of these tests: three who rebuild packages, one of them the real rebuilder of Arch, and one who makes images."""
 
-_HEAD = """origin = "system.tests"
+from tests.logkeys import log_table
+
+ORIGIN = "system.tests"
+_HEAD = """origin = "{origin}"
 serial = 1
+
+{log}
 
 [requesters.build-service]
 clients = ["{build_service}"]
@@ -53,7 +58,11 @@ def policy_text(keys, arch_rebuilder, clients):
     rebuilders = [_operator(name, keys[name], f"{ARCH}, {DEBIAN}") for name in ("alice", "bob", "carol")]
     return "".join(
         (
-            _HEAD.format(**{name.replace("-", "_"): digest for name, digest in clients.items()}),
+            _HEAD.format(
+                origin=ORIGIN,
+                log=log_table(ORIGIN),
+                **{name.replace("-", "_"): digest for name, digest in clients.items()},
+            ),
             *rebuilders,
             _operator("reproducible", arch_rebuilder, ARCH, "link"),
             _operator("release-host", keys["release-host"], IMAGES),
