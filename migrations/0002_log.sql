@@ -14,7 +14,13 @@ CREATE TABLE log_outbox (
     entry     bytea NOT NULL CHECK (octet_length(entry) BETWEEN 1 AND 65535),
     queued_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (subject, kind, number),
-    CHECK (convert_from(entry, 'UTF8')::jsonb ->> 'type' = kind)
+    CHECK (convert_from(entry, 'UTF8')::jsonb ->> 'type' IS NOT DISTINCT FROM kind)
+);
+
+-- What was taken out of the outbox and is no entry, or not under its own key: it must not stop the others, and somebody should look.
+CREATE TABLE log_refused (
+    entry      bytea NOT NULL,
+    refused_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
 CREATE TABLE log_entries (
@@ -68,8 +74,9 @@ VALUES (1, 0, '\xe3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b85
 
 -- What entries name by digest and a bundle carries: evidence, verification summaries, policies.
 CREATE TABLE log_documents (
-    sha256 bytea PRIMARY KEY CHECK (octet_length(sha256) = 32),
-    body   bytea NOT NULL CHECK (octet_length(body) <= 8388608)
+    sha256 bytea PRIMARY KEY,
+    body   bytea NOT NULL CHECK (octet_length(body) <= 8388608),
+    CHECK (sha256 = sha256(body))
 );
 
 CREATE TABLE signer_status (
@@ -85,6 +92,20 @@ CREATE TABLE signer_status (
 -- When the signer enqueued a decision entry: what dissents from then on is late.
 ALTER TABLE signing_requests ADD COLUMN decided_at timestamptz;
 
+-- A request is shown as signed once its signature can be read by whoever asks: row level security is the asking role's.
+CREATE VIEW shown_requests WITH (security_invoker = true) AS
+SELECT q.id, q.release_id, r.kind, r.purl, r.file_name, q.requester, q.tier, q.size, q.sha256, q.sha512, q.content,
+       q.content_present, q.state AS stored_state,
+       CASE WHEN seal.sealed THEN 'claimed' ELSE q.state END AS state,
+       CASE WHEN seal.sealed THEN 'sealed' ELSE q.reason END AS reason,
+       CASE WHEN seal.sealed THEN 'Signed; it can be read once the log includes it.' ELSE q.sentence END AS sentence,
+       q.tries, q.created_at, q.updated_at, q.decided_at
+FROM signing_requests q
+JOIN releases r ON r.id = q.release_id
+CROSS JOIN LATERAL (SELECT q.state = 'signed' AND NOT EXISTS (
+    SELECT FROM signatures s WHERE s.release_id = q.release_id AND s.sha256 = q.sha256
+) AS sealed) AS seal;
+
 CREATE FUNCTION log_refuse() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the log is append-only: % of % is refused', TG_OP, TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
@@ -92,6 +113,7 @@ END $$;
 CREATE TRIGGER log_entries_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON log_entries FOR EACH STATEMENT EXECUTE FUNCTION log_refuse();
 CREATE TRIGGER log_nodes_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON log_nodes FOR EACH STATEMENT EXECUTE FUNCTION log_refuse();
 CREATE TRIGGER log_checkpoints_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON log_checkpoints FOR EACH STATEMENT EXECUTE FUNCTION log_refuse();
+CREATE TRIGGER log_refused_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON log_refused FOR EACH STATEMENT EXECUTE FUNCTION log_refuse();
 CREATE TRIGGER log_state_stays BEFORE DELETE OR TRUNCATE ON log_state FOR EACH STATEMENT EXECUTE FUNCTION log_refuse();
 
 CREATE FUNCTION log_only_grows() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -110,6 +132,7 @@ END $$;
 
 GRANT SELECT ON log_entries, log_nodes, log_checkpoints, log_cosignatures, log_state, log_documents, signer_status
     TO attestor_api, attestor_signer;
+GRANT SELECT ON shown_requests TO attestor_api;
 GRANT SELECT ON log_outbox TO attestor_signer;
 GRANT INSERT (subject, kind, number, entry) ON log_outbox TO attestor_api, attestor_signer;
 GRANT INSERT ON log_documents TO attestor_signer;
@@ -119,9 +142,10 @@ GRANT UPDATE (decided_at) ON signing_requests TO attestor_signer;
 REVOKE UPDATE (signing_time) ON signing_requests FROM attestor_signer;
 
 GRANT SELECT, DELETE ON log_outbox TO attestor_sequencer;
-GRANT SELECT, INSERT ON log_entries, log_nodes, log_checkpoints, log_cosignatures TO attestor_sequencer;
+GRANT SELECT, INSERT ON log_entries, log_nodes, log_checkpoints, log_cosignatures, log_refused TO attestor_sequencer;
 GRANT SELECT, INSERT, UPDATE ON log_witnesses TO attestor_sequencer;
 GRANT SELECT, UPDATE ON log_state TO attestor_sequencer;
+GRANT SELECT ON _pogo_migration TO attestor_sequencer;
 
 ALTER TABLE log_outbox ENABLE ROW LEVEL SECURITY;
 CREATE POLICY api_tells ON log_outbox FOR INSERT TO attestor_api WITH CHECK (
@@ -133,12 +157,13 @@ CREATE POLICY signer_looks ON log_outbox FOR SELECT TO attestor_signer USING (tr
 CREATE POLICY sequencer_looks ON log_outbox FOR SELECT TO attestor_sequencer USING (true);
 CREATE POLICY sequencer_takes ON log_outbox FOR DELETE TO attestor_sequencer USING (true);
 
--- A signature is sealed until a published checkpoint includes its entry.
+-- A signature is sealed until a published checkpoint includes the entry that names its digest.
 ALTER TABLE signatures ENABLE ROW LEVEL SECURITY;
 CREATE POLICY signer_all ON signatures FOR ALL TO attestor_signer USING (true) WITH CHECK (true);
 CREATE POLICY api_reads_unsealed ON signatures FOR SELECT TO attestor_api USING (EXISTS (
     SELECT FROM log_entries e, log_state s
     WHERE e.subject = signatures.request_id AND e.kind = 'signature' AND e.idx < s.published
+      AND convert_from(e.entry, 'UTF8')::jsonb ->> 'signature' = encode(sha256(signatures.signature), 'hex')
 ));
 
 -- migrate: rollback

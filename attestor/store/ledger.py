@@ -9,6 +9,7 @@ from uuid import UUID
 import msgspec
 
 from attestor.core.claims import Claim
+from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Unavailable
 from attestor.core.naming import Release
 from attestor.core.requests import SigningRequest
@@ -19,6 +20,7 @@ from attestor.service.ports import (
     ReleaseFilter,
     ReleaseRecord,
     RequestMove,
+    SignerStatus,
     StoredDecision,
     Vote,
     Withdrawal,
@@ -62,8 +64,11 @@ class PostgresTransaction:
         await self._connection.execute(_SQL["content_arrived"], request_id)
 
     async def write(self, changes: Changes) -> None:
+        told = _columns(changes.entries)
         if changes.arrivals:
-            await self._keep_arrivals(sorted(changes.arrivals, key=lambda a: (a.operator, a.payload_digest)))
+            await self._keep_arrivals(sorted(changes.arrivals, key=lambda a: (a.operator, a.payload_digest)), told)
+        elif changes.entries:
+            await self._connection.execute(_SQL["tell"], *told)
         if changes.withdrawals:
             await self._keep_withdrawals(sorted(changes.withdrawals, key=_taken))
         if changes.decisions:
@@ -75,7 +80,7 @@ class PostgresTransaction:
         if changes.moves:
             await self._move(sorted(changes.moves, key=lambda move: move.request_id))
 
-    async def _keep_arrivals(self, arrivals: Sequence[Arrival]) -> None:
+    async def _keep_arrivals(self, arrivals: Sequence[Arrival], told: Iterable[Sequence[object]]) -> None:
         claims = sorted((claim for arrival in arrivals for claim in arrival.claims), key=_place)
         await self._connection.execute(
             _SQL["keep_arrivals"],
@@ -93,6 +98,7 @@ class PostgresTransaction:
             [claim.sha512 for claim in claims],
             [claim.size for claim in claims],
             [claim.received_at for claim in claims],
+            *told,
         )
 
     async def _keep_withdrawals(self, withdrawals: Sequence[Withdrawal]) -> None:
@@ -244,9 +250,23 @@ class PostgresLedger:
             signature: bytes | None = await self._pool.fetchval(_SQL["signature_for"], request_id)
         return signature
 
+    async def signers(self) -> list[SignerStatus]:
+        with translated():
+            rows = await self._pool.fetch(_SQL["signers"])
+        return [SignerStatus(**row) for row in rows]
+
 
 def _ids(release_ids: Iterable[str]) -> list[bytes]:
     return [bytes.fromhex(release_id) for release_id in release_ids]
+
+
+def _columns(entries: Sequence[Outgoing]) -> tuple[Sequence[object], ...]:
+    return (
+        [entry.subject for entry in entries],
+        [entry.kind for entry in entries],
+        [entry.number for entry in entries],
+        [entry.entry for entry in entries],
+    )
 
 
 def _taken(withdrawal: Withdrawal) -> tuple[str, str, bytes]:

@@ -16,23 +16,29 @@ LEFT JOIN withdrawals w USING (release_id, operator, payload_digest)
 WHERE c.release_id = ANY($1::bytea[]);
 
 -- requests_for: every signing request for some releases, oldest first
-SELECT q.*, r.kind, r.purl, r.file_name FROM signing_requests q JOIN releases r ON r.id = q.release_id
-WHERE q.release_id = ANY($1::bytea[]) ORDER BY q.created_at, q.id;
+SELECT * FROM shown_requests WHERE release_id = ANY($1::bytea[]) ORDER BY created_at, id;
 
 -- signed_digests: what was signed of some releases
 SELECT release_id, sha256 FROM signed_digests WHERE release_id = ANY($1::bytea[]);
 
--- keep_arrivals: envelopes, then the claims in them
+-- keep_arrivals: envelopes, then the claims in them, and what the log is told
 WITH kept AS (
     INSERT INTO envelopes (operator, payload_digest, body, received_at)
     SELECT * FROM unnest($1::text[], $2::bytea[], $3::bytea[], $4::timestamptz[])
     ON CONFLICT DO NOTHING
+), told AS (
+    INSERT INTO log_outbox (subject, kind, number, entry)
+    SELECT * FROM unnest($15::uuid[], $16::text[], $17::integer[], $18::bytea[])
 )
 INSERT INTO claims (release_id, operator, payload_digest, form, keys, outcome, sha256, sha512, size, received_at)
 SELECT release_id, operator, payload_digest, form, string_to_array(keys, ' '), outcome, sha256, sha512, size, received_at
 FROM unnest($5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::text[], $10::text[], $11::bytea[], $12::bytea[],
             $13::bigint[], $14::timestamptz[])
      AS t (release_id, operator, payload_digest, form, keys, outcome, sha256, sha512, size, received_at);
+
+-- tell: entries for the log
+INSERT INTO log_outbox (subject, kind, number, entry)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::integer[], $4::bytea[]);
 
 -- keep_withdrawals: what operators took back, for good
 INSERT INTO withdrawals (operator, payload_digest, release_id, reason, body, withdrawn_at)
@@ -115,11 +121,14 @@ SELECT DISTINCT body FROM withdrawals WHERE release_id = $1;
 SELECT at, request_id, what, detail FROM events WHERE release_id = $1 ORDER BY id;
 
 -- request: one signing request
-SELECT q.*, r.kind, r.purl, r.file_name FROM signing_requests q JOIN releases r ON r.id = q.release_id WHERE q.id = $1;
+SELECT * FROM shown_requests WHERE id = $1;
 
--- list_requests: a page of one requester's signing requests
-SELECT q.*, r.kind, r.purl, r.file_name FROM signing_requests q JOIN releases r ON r.id = q.release_id
-WHERE q.requester = $1 AND ($2::text IS NULL OR q.state = $2) AND ($3::uuid IS NULL OR q.id > $3) ORDER BY q.id LIMIT $4;
+-- list_requests: a page of one requester's signing requests; the stored state comes first, as it needs no look at signatures
+SELECT * FROM shown_requests
+WHERE requester = $1
+  AND ($2::text IS NULL OR ((stored_state = $2 OR (stored_state, $2) = ('signed', 'claimed')) AND state = $2))
+  AND ($3::uuid IS NULL OR id > $3)
+ORDER BY id LIMIT $4;
 
 -- signature_for: the signature of the release and digest that a request names
 SELECT s.signature FROM signatures s JOIN signing_requests q ON q.release_id = s.release_id AND q.sha256 = s.sha256
@@ -127,3 +136,6 @@ WHERE q.id = $1 AND q.state = 'signed' ORDER BY s.stored_at LIMIT 1;
 
 -- awaited_contents: what requests that are not settled still need
 SELECT DISTINCT sha256 FROM signing_requests WHERE state IN ('waiting', 'queued', 'claimed', 'aside');
+
+-- signers: how each signer said that it stands
+SELECT instance, halted, code, sentence, anchor_size, policy_digest, at FROM signer_status ORDER BY instance;

@@ -1,40 +1,60 @@
-"""Wakes who waits, by LISTEN on a connection of its own; a lost hint costs one poll interval, never more (port ``Watch``)."""
+"""Wakes who waits, by LISTEN on one connection of its own; a lost hint costs one poll interval, never more (port ``Watch``).
+
+Three channels: ``attestor`` (a release moved; its id), ``attestor_log`` (the published checkpoint grew; its size),
+``attestor_outbox`` (the signer waits for what it enqueued).
+"""
 
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 
 import asyncpg
 
 from attestor.store.pool import Settings, translated
 
-_CHANNEL = "attestor"
+_MOVES, _LOG, _OUTBOX = "attestor", "attestor_log", "attestor_outbox"
 _RECONNECT_SECONDS = 1.0
 _POLL_SECONDS = 5.0
 
+_Place: TypeAlias = tuple[str, str | None]
+"""A channel, and the payload that is waited for there; ``None`` is any."""
+
 
 class Listener:
-    """Hints of what moved, by release id; ``None`` waits for anything."""
+    """Hints of what moved, by release id; of a larger published checkpoint; of entries for the log."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[str | None, set[asyncio.Future[None]]] = defaultdict(set)
+        self._waiting: defaultdict[_Place, set[asyncio.Future[None]]] = defaultdict(set)
 
     async def moved(self, release_id: str | None, seconds: float) -> None:
-        """Return when something may have moved, and at the latest after *seconds*."""
+        """Return when something may have moved (``None``: of any release), and at the latest after *seconds*."""
+        await self._wait(seconds, (_MOVES, release_id))
+
+    async def logged(self, seconds: float) -> None:
+        """Return when a larger checkpoint may be published, and at the latest after *seconds*."""
+        await self._wait(seconds, (_LOG, None))
+
+    async def enqueued(self, seconds: float) -> None:
+        """Return when somebody may wait for what is in the outbox, and at the latest after *seconds*."""
+        await self._wait(seconds, (_OUTBOX, None), (_MOVES, None))
+
+    async def _wait(self, seconds: float, *places: _Place) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[release_id].add(future)
+        for place in places:
+            self._waiting[place].add(future)
         try:
             with suppress(TimeoutError):
                 await asyncio.wait_for(future, min(seconds, _POLL_SECONDS))
         finally:
-            self._waiting[release_id].discard(future)
-            if not self._waiting[release_id]:
-                del self._waiting[release_id]
+            for place in places:
+                self._waiting[place].discard(future)
+                if not self._waiting[place]:
+                    del self._waiting[place]
 
-    def wake(self, release_id: str) -> None:
-        for place in (release_id, None):
+    def wake(self, channel: str, payload: str) -> None:
+        for place in ((channel, payload), (channel, None)):
             for future in self._waiting.get(place, ()):
                 if not future.done():
                     future.set_result(None)
@@ -62,8 +82,8 @@ async def _stay_connected(settings: Settings, listener: Listener) -> None:
 
 
 async def _listen(settings: Settings, listener: Listener) -> None:
-    def heard(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
-        listener.wake(str(payload))
+    def heard(_connection: Any, _pid: int, channel: str, payload: object) -> None:
+        listener.wake(channel, str(payload))
 
     with translated():
         connection = await asyncpg.connect(
@@ -72,7 +92,8 @@ async def _listen(settings: Settings, listener: Listener) -> None:
     try:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: lost.set())
-        await connection.add_listener(_CHANNEL, heard)
+        for channel in (_MOVES, _LOG, _OUTBOX):
+            await connection.add_listener(channel, heard)
         await lost.wait()
     finally:
         await connection.close(timeout=1)

@@ -1,16 +1,18 @@
 """The signer's side of signing requests on PostgreSQL (port ``Queue``): leases, fences, one signature."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 from typing import Final
 
 from asyncpg import Record
 
-from attestor.core.authorisation import Authorisation
+from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lifecycle import State
-from attestor.service.ports import Evidence, Job
+from attestor.service.ports import Document, Evidence, Job, Made, SignerStatus
 from attestor.store.listen import Listener
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
@@ -56,18 +58,31 @@ class PostgresQueue:
                 envelopes = await connection.fetch(_SQL["envelopes_of"], bytes.fromhex(release.id))
                 withdrawals = await connection.fetch(_SQL["withdrawals_of"], bytes.fromhex(release.id))
                 signed = await connection.fetchval(_SQL["signed_digest"], bytes.fromhex(release.id))
+                policy_digest = await connection.fetchval(_SQL["policy_digest"], bytes.fromhex(release.id))
         return Evidence(
             envelopes=tuple((row["operator"], row["body"], row["received_at"]) for row in envelopes),
             withdrawals=tuple(row["body"] for row in withdrawals),
             signed_digest=signed,
+            policy_digest=policy_digest,
         )
 
-    async def fix_time(self, job: Job, moment: datetime) -> datetime:
+    async def decide(self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence) -> None:
         with translated():
-            fixed: datetime | None = await self._pool.fetchval(_SQL["fix_time"], job.request.id, job.fence, moment)
-        if fixed is None:
-            raise _too_late()
-        return fixed
+            async with self._pool.acquire() as connection, connection.transaction():
+                await self._lock(connection, job)
+                if await connection.fetchval(_SQL["mark_decided"], job.request.id, job.fence) is None:
+                    raise _too_late()
+                rows = await connection.fetch(_SQL["weighed"], bytes.fromhex(job.request.release.id))
+                if {tuple(row) for row in rows} != _digests(evidence):
+                    raise Conflict(
+                        "evidence-moved", "Votes or withdrawals came since the decision was made; it is made anew."
+                    )
+                await self._enqueue(connection, entry, documents)
+
+    async def tell(self, entry: Outgoing, documents: Sequence[Document]) -> None:
+        with translated():
+            async with self._pool.acquire() as connection:
+                await _tell(connection, entry, documents)
 
     async def renew(self, job: Job, lease_seconds: float) -> Job:
         with translated():
@@ -76,38 +91,51 @@ class PostgresQueue:
             raise _too_late()
         return replace(job, lease_until=row["lease_until"], clock=row["clock"])
 
-    async def give_back(self, job: Job, after: State, reason: str, sentence: str, delay_seconds: float) -> None:
+    async def give_back(  # noqa: PLR0913 - as in the port
+        self,
+        job: Job,
+        after: State,
+        reason: str,
+        sentence: str,
+        delay_seconds: float,
+        *,
+        entry: Outgoing | None = None,
+    ) -> None:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._lock(connection, job)
                 given = await connection.fetchval(
                     _SQL["give_back"], job.request.id, job.fence, str(after), reason, sentence, delay_seconds
                 )
-                if given is not None:
-                    await self._note(connection, job, str(after), sentence)
+                if given is None:
+                    return
+                await self._note(connection, job, str(after), sentence)
+                if entry is not None:
+                    await self._enqueue(connection, entry, ())
 
-    async def signed(self, job: Job, authorisation: Authorisation, key_fingerprint: str, signature: bytes) -> None:
-        release_id = bytes.fromhex(job.request.release.id)
+    async def signed(self, job: Job, made: Made, entry: Outgoing, documents: Sequence[Document]) -> None:
+        release_id, digest = bytes.fromhex(job.request.release.id), made.authorisation.sha256
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._lock(connection, job)
-                await connection.execute(_SQL["fix_digest"], release_id, authorisation.sha256)
-                if await connection.fetchval(_SQL["signed_digest"], release_id) != authorisation.sha256:
+                await connection.execute(_SQL["fix_digest"], release_id, digest)
+                if await connection.fetchval(_SQL["signed_digest"], release_id) != digest:
                     raise Rejected("other-digest-signed", "Another digest of this release is signed.")
                 stored = await connection.fetchval(
                     _SQL["store_signature"],
                     release_id,
-                    key_fingerprint,
+                    made.key_fingerprint,
                     job.request.id,
-                    authorisation.sha256,
-                    signature,
+                    digest,
+                    made.signature,
                 )
                 if stored is None:
                     # Not marked signed by it: the next claim verifies what stands there before it is adopted.
                     raise Conflict(
                         "signature-stored", "A signature by this key is stored already; it is looked at first."
                     )
-                await self._mark_signed(connection, job, _made(authorisation, key_fingerprint))
+                await self._enqueue(connection, entry, documents)
+                await self._mark_signed(connection, job, _made(made))
 
     async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:
         with translated():
@@ -126,8 +154,29 @@ class PostgresQueue:
         with suppress(Unavailable), translated():
             await self._pool.execute(_SQL["announce"], job.request.release.id)
 
+    async def report(self, status: SignerStatus) -> None:
+        with translated():
+            await self._pool.execute(
+                _SQL["report"],
+                status.instance,
+                status.halted,
+                status.code,
+                status.sentence,
+                status.anchor_size,
+                status.policy_digest,
+            )
+
     async def due(self, seconds: float) -> None:
         await self._listener.moved(None, seconds)
+
+    @staticmethod
+    async def _enqueue(connection: Connection, entry: Outgoing, documents: Sequence[Document]) -> None:
+        if not await _tell(connection, entry, documents):
+            raise Conflict(
+                "log-behind",
+                f"The log or its outbox holds a {entry.kind} entry of this request with number {entry.number} or a later one "
+                "already; nothing was written. Read the log on, then try anew.",
+            )
 
     @staticmethod
     async def _lock(connection: Connection, job: Job) -> None:
@@ -143,11 +192,33 @@ class PostgresQueue:
         await connection.execute(_SQL["add_event"], bytes.fromhex(job.request.release.id), job.request.id, what, detail)
 
 
-def _made(permit: Authorisation, key_fingerprint: str) -> str:
+async def _tell(connection: Connection, entry: Outgoing, documents: Sequence[Document]) -> bool:
+    """Enqueue an entry unless it or a later one of its kind is there; say whether it was enqueued."""
+    told = await connection.fetch(
+        _SQL["enqueue"],
+        entry.subject,
+        entry.kind,
+        entry.number,
+        entry.entry,
+        [document.sha256 for document in documents],
+        [document.body for document in documents],
+    )
+    return bool(told)
+
+
+def _digests(evidence: Evidence) -> set[tuple[str | None, bytes, datetime | None]]:
+    """What the evidence holds, as the query ``weighed`` says it."""
+    votes = ((operator, sha256(body).digest(), received) for operator, body, received in evidence.envelopes)
+    return {*votes, *((None, sha256(body).digest(), None) for body in evidence.withdrawals)}
+
+
+def _made(made: Made) -> str:
     """Say on whose word, of which bytes, and with which key: the chain's last link (P10)."""
+    permit = made.authorisation
     return (
-        f"Signed by {key_fingerprint} as of {permit.created:%Y-%m-%dT%H:%M:%SZ}: tier {permit.tier}, "
-        f"SHA-256 {permit.sha256.hex()}, on the word of {', '.join(sorted(permit.counted))}."
+        f"Signed by {made.key_fingerprint} as of {permit.created:%Y-%m-%dT%H:%M:%SZ}: tier {permit.judgement.tier}, "
+        f"SHA-256 {permit.sha256.hex()}, on the word of {', '.join(sorted(permit.judgement.counted))}. "
+        f"Decided by log entry {permit.decision}."
     )
 
 

@@ -11,9 +11,28 @@ WHERE id = coalesce(
 )
 RETURNING *, clock_timestamp() AS clock;
 
--- fix_time: the first creation time stands
-UPDATE signing_requests SET signing_time = coalesce(signing_time, $3)
-WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp() RETURNING signing_time;
+-- policy_digest: of the policy under which the API decided a release last
+SELECT policy_digest FROM decisions WHERE release_id = $1;
+
+-- weighed: by digest, every vote on a release and every withdrawal, which has neither operator nor time here
+SELECT e.operator, sha256(e.body) AS digest, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)
+WHERE c.release_id = $1
+UNION SELECT NULL, sha256(body), NULL FROM withdrawals WHERE release_id = $1;
+
+-- enqueue: an entry for the log and what it names by digest, unless one of its number or a later one is there; a row says that it was
+WITH kept AS (
+    INSERT INTO log_documents (sha256, body) SELECT * FROM unnest($5::bytea[], $6::bytea[]) ON CONFLICT DO NOTHING
+), told AS (
+    INSERT INTO log_outbox (subject, kind, number, entry) SELECT $1::uuid, $2::text, $3::integer, $4::bytea
+    WHERE NOT EXISTS (SELECT FROM log_outbox WHERE subject = $1 AND kind = $2 AND number >= $3)
+      AND NOT EXISTS (SELECT FROM log_entries WHERE subject = $1 AND kind = $2 AND number >= $3)
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT pg_notify('attestor_outbox', '') FROM told;
+
+-- mark_decided: only with the fence
+UPDATE signing_requests SET decided_at = clock_timestamp()
+WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp() RETURNING id;
 
 -- renew: a longer lease, while it is held
 UPDATE signing_requests SET lease_until = clock_timestamp() + $3 * interval '1 second'
@@ -54,3 +73,9 @@ WHERE NOT EXISTS (SELECT FROM (SELECT e.what, e.detail FROM events e WHERE e.rel
 
 -- announce: hint that a release moved
 SELECT pg_notify('attestor', $1);
+
+-- report: how a signer says that it stands
+INSERT INTO signer_status (instance, at, halted, code, sentence, anchor_size, policy_digest)
+VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6)
+ON CONFLICT (instance) DO UPDATE SET at = excluded.at, halted = excluded.halted, code = excluded.code,
+    sentence = excluded.sentence, anchor_size = excluded.anchor_size, policy_digest = excluded.policy_digest;

@@ -23,9 +23,9 @@ def release_of(row: asyncpg.Record, key: str = "id") -> Release:
     try:
         release = parse_release(row["kind"], row["purl"], row["file_name"])
     except AttestorError as error:
-        raise _unreadable("a release's names") from error
+        raise unreadable("a release's names") from error
     if bytes.fromhex(release.id) != row[key]:
-        raise _unreadable("a release's id")
+        raise unreadable("a release's id")
     return release
 
 
@@ -70,6 +70,7 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         tries=row["tries"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],
+        decided_at=row["decided_at"],
     )
 
 
@@ -77,8 +78,9 @@ def _decoded(decoder: msgspec.json.Decoder[_T], text: str, what: str) -> _T:
     try:
         return decoder.decode(text)
     except msgspec.MsgspecError as error:
-        raise _unreadable(what) from error
+        raise unreadable(what) from error
 
 
-def _unreadable(what: str) -> Unavailable:
+def unreadable(what: str) -> Unavailable:
+    """``row-unreadable``: nothing is decided from what cannot be (P8)."""
     return Unavailable("row-unreadable", f"The database holds {what} that cannot be; nothing is decided from it.")

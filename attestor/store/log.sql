@@ -1,0 +1,88 @@
+-- take_lock: keep losers from queueing for the state's row; the time they may wait for it holds for this transaction
+SELECT set_config('lock_timeout', '2s', true), pg_try_advisory_xact_lock($1) AS taken;
+
+-- lock_state: where the log stands, to be moved by this transaction alone
+SELECT size, root, frontier, published FROM log_state WHERE id = 1 FOR UPDATE;
+
+-- state: where the log stands
+SELECT size, root, frontier, published FROM log_state WHERE id = 1;
+
+-- newest: where the log stands, with the checkpoint that the log signed last
+SELECT s.size, s.root, s.frontier, s.published, c.note FROM log_state s
+LEFT JOIN log_checkpoints c ON c.size = s.size WHERE s.id = 1;
+
+-- drain: take the oldest entries out of the outbox; "logged" is what stands in the log under the same key
+WITH taken AS (
+    DELETE FROM log_outbox WHERE id IN (SELECT id FROM log_outbox ORDER BY id LIMIT $1)
+    RETURNING id, subject, kind, number, entry
+)
+SELECT t.subject, t.kind, t.number, t.entry, e.entry AS logged FROM taken t
+LEFT JOIN log_entries e USING (subject, kind, number) ORDER BY t.id;
+
+-- refuse: keep what can be no entry
+INSERT INTO log_refused (entry) SELECT * FROM unnest($1::bytea[]);
+
+-- refused: how many could be no entry
+SELECT count(*) FROM log_refused;
+
+-- waiting: whether the outbox holds anything; by its index, which knows what is dead
+SELECT EXISTS (SELECT FROM log_outbox ORDER BY id LIMIT 1);
+
+-- advance: compare-and-swap on the size that was read
+UPDATE log_state SET size = $2, root = $3, frontier = $4, published = CASE WHEN $5 THEN $2 ELSE published END
+WHERE id = 1 AND size = $1 RETURNING size;
+
+-- add_entries: in their places
+INSERT INTO log_entries (idx, subject, kind, number, leaf, entry)
+SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::integer[], $5::bytea[], $6::bytea[]);
+
+-- add_nodes: subtrees that became complete
+INSERT INTO log_nodes (level, idx, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]);
+
+-- add_checkpoint: as the log signed it; the very same one may be there, another one may not
+INSERT INTO log_checkpoints (size, root, note) SELECT $1, $2, $3
+WHERE NOT EXISTS (SELECT FROM log_checkpoints WHERE (size, root, note) = ($1, $2, $3));
+
+-- announce: hint that the published size grew
+SELECT pg_notify('attestor_log', published::text) FROM log_state WHERE id = 1;
+
+-- announce_between: hint that the published size grew, and to who waits for a signature that this unsealed
+SELECT pg_notify(channel, payload) FROM (
+    SELECT 'attestor_log' AS channel, $2::bigint::text AS payload
+    UNION ALL
+    SELECT 'attestor', convert_from(entry, 'UTF8')::jsonb ->> 'release' FROM log_entries
+    WHERE kind = 'signature' AND idx >= $1 AND idx < $2
+) AS hints;
+
+-- publish: show readers the checkpoint of this size
+UPDATE log_state SET published = $1
+WHERE id = 1 AND published < $1 AND EXISTS (SELECT FROM log_checkpoints WHERE size = $1) RETURNING published;
+
+-- published_note: the checkpoint that readers are shown, and its cosignature lines
+SELECT c.note, ARRAY(SELECT k.line FROM log_cosignatures k WHERE k.size = c.size ORDER BY k.witness) AS lines
+FROM log_state s JOIN log_checkpoints c ON c.size = s.published WHERE s.id = 1;
+
+-- leaves: leaf hashes, in order
+SELECT leaf FROM log_entries WHERE idx >= $1 AND idx < $2 ORDER BY idx;
+
+-- nodes: hashes of one tile level above the leaves, in order
+SELECT hash FROM log_nodes WHERE level = $3 AND idx >= $1 AND idx < $2 ORDER BY idx;
+
+-- entries: entries, in order
+SELECT entry FROM log_entries WHERE idx >= $1 AND idx < $2 ORDER BY idx;
+
+-- published_entries: entries that a published checkpoint includes, in order
+SELECT e.entry FROM log_entries e, log_state s
+WHERE e.idx >= $1 AND e.idx < $2 AND e.idx < s.published ORDER BY e.idx;
+
+-- keep_cosignature: the first one of a witness stands
+INSERT INTO log_cosignatures (size, witness, line) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
+
+-- cosignatures: of one checkpoint
+SELECT witness, line FROM log_cosignatures WHERE size = $1;
+
+-- witness_size: what a witness is known to have accepted
+SELECT size FROM log_witnesses WHERE witness = $1;
+
+-- keep_witness_size: what a witness said that it has accepted
+INSERT INTO log_witnesses (witness, size) VALUES ($1, $2) ON CONFLICT (witness) DO UPDATE SET size = excluded.size;
