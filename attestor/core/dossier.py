@@ -7,22 +7,19 @@ of an envelope can change unseen, also where no signature covers it.
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
-import rfc8785
 from msgspec import Meta
 
-from attestor.core import strictjson
+from attestor.core import canonical
 from attestor.core.entries import Code, CountedVote, OperatorName, UncountedVote
-from attestor.core.errors import AttestorError, Malformed
 from attestor.core.quorum import Reached
 from attestor.core.wire import Sha256Hex
 
 _Moment = Annotated[
     str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z", description="RFC 3339, UTC, microseconds")
 ]
-_MAX_DEPTH = 4
 
 
 class WeighedVote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
@@ -53,11 +50,14 @@ class Dossier(
 
     @property
     def raw(self) -> bytes:
-        return rfc8785.dumps(msgspec.to_builtins(self))
+        return canonical.encode(self)
 
     @property
     def digest(self) -> str:
         return hashlib.sha256(self.raw).hexdigest()
+
+
+_DECODER: Final = msgspec.json.Decoder(Dossier)
 
 
 def dossier(
@@ -86,14 +86,8 @@ def dossier(
 
 def read_dossier(raw: bytes) -> Dossier:
     """Raises ``Malformed`` ``evidence-malformed`` for any other form than the canonical one."""
-    try:
-        read = msgspec.convert(strictjson.decode(raw, limit_depth=_MAX_DEPTH, integers_only=True), Dossier)
-    except (AttestorError, msgspec.ValidationError) as error:
-        raise Malformed(
-            "evidence-malformed", f"The evidence document has another form: {str(error)[:200]!a}."
-        ) from None
-    if read.raw != raw:
-        raise Malformed("evidence-malformed", "The evidence document is not in canonical form (RFC 8785).")
+    read = canonical.decode(raw, _DECODER, "evidence-malformed", "evidence document")
+    canonical.refuse_other_spelling(raw, read.raw, "evidence-malformed", "evidence document")
     return read
 
 
