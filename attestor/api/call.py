@@ -74,7 +74,9 @@ class Call:
             headers={"Cache-Control": "no-store"},
         )
 
-    def tagged(self, body: Answer | bytes, media_type: str = "application/json") -> web.Response:
+    def tagged(
+        self, body: Answer | bytes, media_type: str = "application/json", *, charset: str | None = None
+    ) -> web.Response:
         """An answer that can be polled: 304 when the client has these very bytes (RFC 9110 §13.1.2)."""
         raw = body if isinstance(body, bytes) else _encode(body)
         tag = hashlib.sha256(raw).hexdigest()
@@ -82,4 +84,4 @@ class Call:
         known = self.request.if_none_match or ()
         if any(each.value in {tag, "*"} for each in known):
             return web.Response(status=304, headers=headers)
-        return web.Response(body=raw, content_type=media_type, headers=headers)
+        return web.Response(body=raw, content_type=media_type, charset=charset, headers=headers)

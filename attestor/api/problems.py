@@ -77,6 +77,8 @@ def problem_of(error: Exception, request_id: str) -> Problem:
 def refusal(error: Exception, problem: Problem) -> web.Response:
     """The answer that carries *problem*, which was made of *error*."""
     response = web.Response(status=problem.status, body=msgspec.json.encode(problem), content_type=PROBLEM_TYPE)
+    # A cache may keep a 404 by itself (RFC 9111 §4.2.2), and what is not there now may be there in a moment.
+    response.headers["Cache-Control"] = "no-store"
     if isinstance(error, WrongMethod):
         response.headers["Allow"] = error.allowed
     if isinstance(error, Unavailable):

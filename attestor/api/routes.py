@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from attestor.api import operate, read, request, submit
+from attestor.api import log, operate, read, request, submit
 from attestor.api.call import Call
 from attestor.api.queries import Query, ReleasesQuery, RequestsQuery, WaitQuery
 from attestor.core import wire
@@ -22,8 +22,9 @@ SEGMENTS: Final = {
     "payloadDigest": "[0-9a-f]{64}",
     "operator": "[a-z0-9][a-z0-9.-]{0,62}",
     "requestId": "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
+    "tile": "[0-9a-z/.]{1,64}",
 }
-"""What may stand in each place of a path; anything else is not found."""
+"""What may stand in each place of a path; anything else is not found. ``tile`` is all the rest of its path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,8 @@ ROWS: Final = (
     Row("GET", _R + "/{releaseId}", "read", read.release, _RELEASE, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/explanation", "read", read.explanation, wire.Explanation, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/envelopes/{operator}/{payloadDigest}", "read", read.envelope, JSON, (200, 304, 400, 404, 503)),
+    Row("GET", "/log/checkpoint", "read", log.checkpoint, log.CHECKPOINT_TYPE, (200, 304, 400, 404, 503)),
+    Row("GET", "/log/tile/{tile}", "read", log.tile, log.TILE_TYPE, (200, 400, 404, 503)),
     Row("GET", "/openapi.json", "read", read.openapi, JSON, (200, 304, 400)),
     Row("POST", _Q, "request", request.ask, _ASKED, (201, 200, 403, 404, 409, 503, *_SENT), ask=wire.SigningRequestAsk),
     Row("GET", _Q, "request", request.requests, wire.SigningRequestPage, (200, 304, 400, 403, 404, 503), query=RequestsQuery),

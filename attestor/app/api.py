@@ -18,6 +18,7 @@ from attestor.core.errors import AttestorError
 from attestor.service.gate import Gate
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
+from attestor.store.log import PostgresLog
 from attestor.store.pool import Settings, connect
 
 _REEVALUATE_SECONDS: Final = 5.0
@@ -39,7 +40,14 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
         await asyncio.to_thread(spool.prepare)
         pool = await stack.enter_async_context(connect(settings))
         watch = await stack.enter_async_context(listening(settings))
-        gate = Gate(ledger=PostgresLedger(pool), policy=config.policy, spool=spool, watch=watch, now=now)
+        gate = Gate(
+            ledger=PostgresLedger(pool),
+            policy=config.policy,
+            spool=spool,
+            watch=watch,
+            log=PostgresLog(pool),
+            now=now,
+        )
         await stack.enter_async_context(_again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS))
         await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS))
         running = await door.serve(

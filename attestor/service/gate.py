@@ -5,6 +5,7 @@ from datetime import datetime
 
 from attestor.core.errors import AttestorError, Malformed, Missing
 from attestor.core.policy import Policy
+from attestor.core.tlog.tiles import Tile
 from attestor.core.wire import (
     Explanation,
     Receipt,
@@ -17,6 +18,7 @@ from attestor.core.wire import (
 from attestor.service import read
 from attestor.service.admit import Admission
 from attestor.service.ask import Client, Desk
+from attestor.service.logports import LogSource
 from attestor.service.ports import Ledger, ReleaseFilter, Spool, Watch
 from attestor.service.tidy import tidy_spool
 
@@ -26,10 +28,18 @@ __all__ = ["Client", "Gate"]
 class Gate:
     """One object per API process."""
 
-    def __init__(
-        self, *, ledger: Ledger, policy: Policy, spool: Spool, watch: Watch, now: Callable[[], datetime]
+    def __init__(  # noqa: PLR0913 - the parts that it stands on, each by name
+        self,
+        *,
+        ledger: Ledger,
+        policy: Policy,
+        spool: Spool,
+        watch: Watch,
+        log: LogSource,
+        now: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
+        self._log = log
         self._policy = policy
         self._now = now
         self._spool = spool
@@ -82,6 +92,14 @@ class Gate:
         if body is None:
             raise Missing("envelope-unknown", "No such attestation is kept for this release.")
         return body
+
+    async def checkpoint(self) -> bytes | None:
+        """The log's published checkpoint; ``None`` before the first."""
+        return await self._log.checkpoint()
+
+    async def tile(self, tile: Tile) -> bytes:
+        """A tile or bundle of the published tree. Raises ``Missing`` ``tile-unknown``."""
+        return await self._log.tile(tile)
 
     async def reevaluate(self, limit: int) -> int:
         return await read.reevaluate(self._ledger, self._policy, limit)

@@ -13,6 +13,7 @@ from attestor.content.spool import Spool
 from attestor.service.gate import Gate
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
+from attestor.store.log import PostgresLog
 from attestor.store.migrate import migrate
 from attestor.store.pool import Settings, connect
 from tests.service.makers import make_policy
@@ -53,8 +54,15 @@ class Ground:
         spool = Spool(self.folder / "spool", max_bytes=1 << 20, max_total_bytes=1 << 24)
         spool.prepare()
         watch = await self.stack.enter_async_context(listening(Settings(self.dsn_of("attestor_api"))))
-        ledger = PostgresLedger(await self.pool())
-        return Gate(ledger=ledger, policy=policy or make_policy(), spool=spool, watch=watch, now=clock)
+        pool = await self.pool()
+        return Gate(
+            ledger=PostgresLedger(pool),
+            policy=policy or make_policy(),
+            spool=spool,
+            watch=watch,
+            log=PostgresLog(pool),
+            now=clock,
+        )
 
     async def sql(self, statement, *values):
         """As the owner: what only an attacker with the database in hand could do."""

@@ -18,6 +18,7 @@ from attestor.service.gate import Gate
 from attestor.service.sign import sign_next
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import Listener
+from attestor.store.log import PostgresLog
 from attestor.store.migrate import migrate
 from attestor.store.pool import Settings, connect
 from tests.edges.hsm.nodes import Running
@@ -83,7 +84,14 @@ async def test_a_kill_at_any_await_leaves_one_signature_or_a_request_to_sign(  #
         stack.push_async_callback(owner.close)
         api = await stack.enter_async_context(connect(Settings(postgres.dsn("attestor_api", name))))
         spool = Spool(tmp_path / "spool", max_bytes=1 << 20, max_total_bytes=1 << 24)
-        gate = Gate(ledger=PostgresLedger(api), policy=make_policy(), spool=spool, watch=Listener(), now=now)
+        gate = Gate(
+            ledger=PostgresLedger(api),
+            policy=make_policy(),
+            spool=spool,
+            watch=Listener(),
+            log=PostgresLog(api),
+            now=now,
+        )
         requests = await opened_requests(gate, make_release, tmp_path / "files")
 
         came_through = await killed_everywhere(plan_file)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from attestor.core import wire
 from attestor.core.envelope import parse_envelope
 from attestor.core.errors import Conflict, Forbidden, Missing
+from tests.memorylog import MemoryLog, words
 
 HEX = "ab" * 32
 REQUEST = "11111111-2222-4333-8444-555555555555"
@@ -54,6 +55,7 @@ class StandIn:
         self.view = None
         self.waiting = asyncio.Event()
         self.hold = None
+        self.log = MemoryLog(words(300))
 
     async def admit(self, raw):
         if self.hold:
@@ -101,6 +103,12 @@ class StandIn:
         if (release_id, payload_digest, operator) != (HEX, HEX, "one"):
             raise Missing("envelope-unknown", "No such attestation.")
         return b'{"as":  "it came"}'
+
+    async def checkpoint(self):
+        return await self.log.checkpoint()
+
+    async def tile(self, tile):
+        return await self.log.tile(tile)
 
     async def ask(self, client, asked):
         self.clients.append(client)
