@@ -86,7 +86,7 @@ class Conclusions:
     def signed(self, made: Made, logged: LoggedDecision) -> tuple[Outgoing, list[Document]]:
         """The entry of a signature that was made, and the verification summary that it names."""
         judgement = made.authorisation.judgement
-        summary = summary_envelope(judgement, logged, self._policy, self._seal)
+        summary = summary_envelope(logged, self._policy, self._seal)
         entry = SignatureEntry(
             request=str(judgement.request.id),
             release=judgement.release.id,
