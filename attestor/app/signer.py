@@ -109,13 +109,18 @@ async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers:
 
 async def _follow(process: SignerProcess) -> None:
     while True:
+        # Listening begins before the look, so that no checkpoint falls between the two.
+        larger = asyncio.ensure_future(process.listener.logged(process.poll_seconds))
         try:
             if not await process.past.follow():
                 await process.past.look_again()
         except Unavailable as error:
             log.warning("following", code=error.code, detail=error.sentence)
             await asyncio.sleep(process.poll_seconds)
-        await process.listener.logged(process.poll_seconds)
+        except BaseException:
+            larger.cancel()
+            raise
+        await larger
 
 
 async def _report_on(process: SignerProcess) -> None:
