@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self, TypeVar
@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 
 from attestor.client.answers import body, decoded
-from attestor.client.patience import Unreachable, patiently
+from attestor.client.patience import patiently, reached
 from attestor.core.errors import Rejected
 from attestor.core.wire import (
     Explanation,
@@ -124,7 +124,7 @@ class AttestorClient:
                 async with sending as response:
                     return await decoded(response, SigningRequestView)
 
-        return await patiently(lambda: _reached(once), seconds=self._patience)
+        return await patiently(lambda: reached(once), seconds=self._patience)
 
     async def _call(  # noqa: PLR0913 - what a request is, each by name
         self,
@@ -148,25 +148,14 @@ class AttestorClient:
             async with asking as response:
                 return await decoded(response, type_)
 
-        return await patiently(lambda: _reached(once), seconds=self._patience, repeatable=repeatable)
+        return await patiently(lambda: reached(once), seconds=self._patience, repeatable=repeatable)
 
     async def _bytes(self, path: str, limit: int = 1 << 20) -> bytes:
         async def once() -> bytes:
             async with self._session.get(self._base + path, allow_redirects=False) as response:
                 return await body(response, limit)
 
-        return await patiently(lambda: _reached(once), seconds=self._patience)
-
-
-async def _reached(call: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await call()
-    except (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError) as error:
-        # In TLS 1.3 a refused client certificate is an alert after the connection stands, wrapped by aiohttp.
-        if any(isinstance(each, ssl.SSLError) for each in (error, error.__cause__, error.__context__)):
-            raise Rejected("tls-refused", f"The service cannot be trusted, or does not trust you: {error}.") from None
-        why = str(error) or type(error).__name__
-        raise Unreachable("unreachable", f"The service does not answer: {why}.") from None
+        return await patiently(lambda: reached(once), seconds=self._patience)
 
 
 async def _pieces(read: Callable[[int], bytes], progress: Progress) -> AsyncIterator[bytes]:

@@ -1,11 +1,13 @@
 """How often a call is made: what may pass is tried again until a deadline, everything else is said at once."""
 
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import aiohttp
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
-from attestor.core.errors import Unavailable
+from attestor.core.errors import Rejected, Unavailable
 
 T = TypeVar("T")
 
@@ -35,3 +37,15 @@ async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeata
         return await call()
 
     return await tries(once)
+
+
+async def reached(call: Callable[[], Awaitable[T]]) -> T:
+    """The result of *call*, with what the transport raises said as ``Unreachable``, or ``Rejected`` ``tls-refused``."""
+    try:
+        return await call()
+    except (aiohttp.ClientError, TimeoutError, ConnectionError, ssl.SSLError) as error:
+        # In TLS 1.3 a refused client certificate is an alert after the connection stands, wrapped by aiohttp.
+        if any(isinstance(each, ssl.SSLError) for each in (error, error.__cause__, error.__context__)):
+            raise Rejected("tls-refused", f"The service cannot be trusted, or does not trust you: {error}.") from None
+        why = str(error) or type(error).__name__
+        raise Unreachable("unreachable", f"The service does not answer: {why}.") from None
