@@ -10,7 +10,7 @@ import msgspec
 
 from attestor.config import Config, Database, HsmNode
 from attestor.core.errors import Missing
-from attestor.embedded.device import emulator
+from attestor.embedded.device import Emulator, emulator
 from attestor.embedded.files import own_folder
 from attestor.embedded.postgres import EmbeddedPostgres, postgres
 from attestor.store.migrate import create_database
@@ -23,6 +23,7 @@ class _Endpoints(msgspec.Struct, frozen=True):
     """Where the running parts are; none of it is secret."""
 
     dsn_api: str
+    dsn_sequencer: str
     dsn_signer: str
     dsn_owner: str
     hsm_url: str
@@ -40,7 +41,7 @@ async def embedded_parts(config: Config, say: Callable[[str], None]) -> AsyncIte
         database = await stack.enter_async_context(postgres(folder / "postgres", say=say))
         device = await stack.enter_async_context(emulator(folder / "nethsm"))
         await create_database(database.dsn(), _DATABASE)
-        endpoints = _Endpoints(*_dsns(database), hsm_url=device.url, hsm_fingerprint=device.fingerprint)
+        endpoints = _endpoints(database, device)
         place = folder / _ENDPOINTS
         place.write_bytes(msgspec.json.encode(endpoints))
         try:
@@ -65,16 +66,26 @@ def resolved(config: Config) -> Config:
         ) from None
 
 
-def _dsns(database: EmbeddedPostgres) -> tuple[str, str, str]:
-    users = ("attestor_api", "attestor_signer", "postgres")
-    api, signer, owner = (database.dsn(user, _DATABASE) for user in users)
-    return api, signer, owner
+def _endpoints(database: EmbeddedPostgres, device: Emulator) -> _Endpoints:
+    return _Endpoints(
+        dsn_api=database.dsn("attestor_api", _DATABASE),
+        dsn_sequencer=database.dsn("attestor_sequencer", _DATABASE),
+        dsn_signer=database.dsn("attestor_signer", _DATABASE),
+        dsn_owner=database.dsn("postgres", _DATABASE),
+        hsm_url=device.url,
+        hsm_fingerprint=device.fingerprint,
+    )
 
 
 def _at(config: Config, endpoints: _Endpoints) -> Config:
     node = HsmNode(url=endpoints.hsm_url, fingerprint=endpoints.hsm_fingerprint)
     return replace(
         config,
-        database=Database(dsn_api=endpoints.dsn_api, dsn_signer=endpoints.dsn_signer, dsn_owner=endpoints.dsn_owner),
+        database=Database(
+            dsn_api=endpoints.dsn_api,
+            dsn_sequencer=endpoints.dsn_sequencer,
+            dsn_signer=endpoints.dsn_signer,
+            dsn_owner=endpoints.dsn_owner,
+        ),
         hsm=msgspec.structs.replace(config.hsm, nodes=(node,)),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from attestor.core.errors import Unavailable
+from attestor.core.tlog.merkle import EMPTY_ROOT
 
 OPERATORS: Final = ("alice", "bob", "carol", "release-host")
 _ADDRESS: Final = re.compile(r'^address = "127\.0\.0\.1:(\d+)"$', re.MULTILINE)
@@ -28,6 +29,7 @@ def make_house(folder: Path, say: Callable[[str], None]) -> Path:
         run_program("-m", "attestor", "init", str(folder), "--embedded", "--origin", "attestor.localhost")
         _fill_in_operators(folder)
         _take_free_ports(config)
+        _make_anchor(config)
         _write_environment(config)
     return config
 
@@ -65,6 +67,12 @@ def _take_free_ports(config: Path) -> None:
     text = config.read_text("utf-8")
     ports = dict(zip(_ADDRESS.findall(text), _free_ports(map(int, _ADDRESS.findall(text))), strict=True))
     config.write_text(_ADDRESS.sub(lambda found: f'address = "127.0.0.1:{ports[found[1]]}"', text), "utf-8")
+
+
+def _make_anchor(config: Path) -> None:
+    """The log of a new deployment is empty, so that nobody has to be asked what it holds."""
+    beginning = ("--size", "0", "--root", EMPTY_ROOT.hex())
+    run_program("-m", "attestor", "log", "anchor", "init", "--config", str(config), *beginning)
 
 
 def _write_environment(config: Path) -> None:

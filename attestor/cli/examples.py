@@ -13,6 +13,7 @@ _PEM: Final = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA{}\n-----END PUBLIC K
 _DATABASE_PASSWORDS: Final = """
 [database.passwords]
 api = "database-api-password"
+sequencer = "database-sequencer-password"
 signer = "database-signer-password"
 owner = "database-owner-password"
 """
@@ -27,16 +28,20 @@ _EMBEDDED: Final = """
 enabled = true
 folder = "embedded"
 """
+EMPTY_TREE: Final = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+"""The root of a log without entries (RFC 6962 §2.1), as a checkpoint writes it; where every new signer's memory begins."""
 FINGERPRINT_TO_COME: Final = "0" * 64
 
 POLICY_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
     {
         "origin": "attestor.example.org",
-        # Their private halves were thrown away when these lines were written: nobody can vote with them.
+        # The private halves of all these were thrown away when the lines were written: nobody can vote or seal with them.
         "alice_key": _PEM.format("PvyIzC2pxUzyEBvLtkhglRkPyAby/DQEunz9Am6Byjo="),
         "bob_key": _PEM.format("AmCxPCbBE7W0MtawiCcTzNI7vyc9uxMZZmYbdtV3TfI="),
         "carol_key": _PEM.format("Sok62hDldO/dlaPj4PivfLJ3jFg4xLTbIkgq3MLHNpw="),
         "release_host_key": _PEM.format("5ktfNboxiUx558KQw0d7Yt+7SJQKm4PitPZwKqfw0UM="),
+        "log_key": "attestor.example.org/log+371441f1+AefbaVuCneaaAQNERtEoUBO3j6CTrDzW6gavpCuAHzdY",
+        "seal": _PEM.format("7ML3U9Uf9tlGZ6MprLtmkqKqiJFEzQEc1ImBeIDokeo="),
         "valid_from": "2026-01-01T00:00:00Z",
         "valid_until": "2028-01-01T00:00:00Z",
         "client": "5a" * 32,
@@ -47,6 +52,7 @@ DEPLOYMENT_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
         "policy": "policy.toml",
         "credentials": "/etc/attestor/credentials",
         "dsn_api": "postgresql://attestor_api@db.example.org/attestor?sslmode=verify-full",
+        "dsn_sequencer": "postgresql://attestor_sequencer@db.example.org/attestor?sslmode=verify-full",
         "dsn_signer": "postgresql://attestor_signer@db.example.org/attestor?sslmode=verify-full",
         "dsn_owner": "postgresql://attestor_owner@db.example.org/attestor?sslmode=verify-full",
         "passwords": _DATABASE_PASSWORDS,
@@ -57,6 +63,8 @@ DEPLOYMENT_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
         "spool": "/var/lib/attestor/spool",
         "scratch": "/var/lib/attestor/scratch",
         "root": "/srv/release",
+        "anchor": "/var/lib/attestor-anchor",
+        "empty_root": EMPTY_TREE,
         "production": "true",
         "nodes": _NODE.format(fingerprint="1c" * 32),
         "embedded": "",
@@ -70,8 +78,11 @@ def render(name: str, values: Mapping[str, str]) -> str:
     return Template(template).substitute(values).rstrip() + "\n"
 
 
-def first_policy(origin: str, client: str, now: datetime) -> str:
-    """The policy that ``init`` writes: whole but for the operators' keys, so it is refused until they are in."""
+def first_policy(origin: str, client: str, now: datetime, *, log_key: str, seal: str) -> str:
+    """The policy that ``init`` writes: whole but for the operators' keys, so it is refused until they are in.
+
+    ``log_key`` is a vkey, ``seal`` a PEM.
+    """
     start = now.astimezone(UTC).replace(microsecond=0)
     names = {"alice_key": "alice", "bob_key": "bob", "carol_key": "carol", "release_host_key": "release-host"}
     return render(
@@ -79,6 +90,8 @@ def first_policy(origin: str, client: str, now: datetime) -> str:
         {
             **{name: KEY_TO_COME.format(operator) for name, operator in names.items()},
             "origin": origin,
+            "log_key": log_key,
+            "seal": seal,
             "valid_from": _toml_time(start),
             "valid_until": _toml_time(start.replace(year=start.year + 2, day=1)),
             "client": client,
@@ -93,6 +106,7 @@ def first_deployment(*, embedded: bool) -> str:
         **DEPLOYMENT_EXAMPLE,
         "credentials": "credentials",
         "dsn_api": local.format("attestor_api"),
+        "dsn_sequencer": local.format("attestor_sequencer"),
         "dsn_signer": local.format("attestor_signer"),
         "dsn_owner": local.format("attestor_owner"),
         "passwords": "" if embedded else _DATABASE_PASSWORDS,
@@ -103,6 +117,7 @@ def first_deployment(*, embedded: bool) -> str:
         "spool": "spool",
         "scratch": "scratch",
         "root": "release",
+        "anchor": "anchor",
         "production": "false" if embedded else "true",
         "nodes": "nodes = []\n" if embedded else _NODE.format(fingerprint=FINGERPRINT_TO_COME),
         "embedded": _EMBEDDED if embedded else "",

@@ -36,7 +36,8 @@ def init(
         bool, typer.Option("--embedded", help="Use the embedded PostgreSQL and the emulated NetHSM.")
     ] = False,
 ) -> None:
-    """Write a commented policy and deployment file, a CA and folders, and say what comes next."""
+    """Write a commented policy and deployment file, a CA, the log's and signer's keys, and say what comes next."""
+    from attestor.app.logkeys import new_log_key, new_seal
     from attestor.cli.examples import first_deployment, first_policy
     from attestor.embedded.ca import CertificateAuthority
     from attestor.embedded.files import write_new
@@ -50,7 +51,11 @@ def init(
     client.write(place)
     if not embedded:
         _make_passwords(place / "credentials")
-    write_new(place / "policy.toml", first_policy(origin, client.client_fingerprint, now()).encode())
+    log_key, seal = new_log_key(f"{origin}/log"), new_seal()
+    write_new(place / "credentials" / "log-key", log_key.skey.encode())
+    write_new(place / "credentials" / "signer-seal", seal.secret.reveal().encode())
+    policy = first_policy(origin, client.client_fingerprint, now(), log_key=log_key.verifier.text, seal=seal.public_pem)
+    write_new(place / "policy.toml", policy.encode())
     write_new(place / "attestor.toml", first_deployment(embedded=embedded).encode())
     _say_next(place, embedded=embedded)
 
@@ -85,11 +90,13 @@ def _make_passwords(credentials: Path) -> None:
 
     from attestor.embedded.files import write_new
 
-    for user in ("api", "signer", "owner"):
+    for user in ("api", "sequencer", "signer", "owner"):
         write_new(credentials / f"database-{user}-password", secrets.token_urlsafe(32).encode())
 
 
 def _say_next(place: Path, *, embedded: bool) -> None:
+    from attestor.cli.examples import EMPTY_TREE
+
     config = f"--config {place / 'attestor.toml'}"
     say(f"{place} holds policy.toml, attestor.toml, a CA (ca/), and the client certificate {_CLIENT}.pem.")
     say("\nNext:")
@@ -97,13 +104,17 @@ def _say_next(place: Path, *, embedded: bool) -> None:
         "attestor-rebuilder keygen       on each operator's own host; put what it prints into policy.toml",
         f"attestor policy check {place / 'policy.toml'}",
     ]
-    if not embedded:
+    anchor = f"attestor log anchor init {config} --size 0 --root {EMPTY_TREE}"
+    if embedded:
+        steps.append(anchor)
+    else:
         steps += [
             f"edit {place / 'attestor.toml'}: the NetHSM's URL and fingerprint, the user IDs",
             "make the database attestor and its owner attestor_owner, with the password in credentials/",
             f"attestor migrate {config}",
-            "give the users attestor_api and attestor_signer, which it made, their passwords in credentials/",
+            "give the users attestor_api, attestor_sequencer and attestor_signer, which it made, their passwords in credentials/",
             f"attestor hsm provision {config}",
+            f"{anchor}    once, as the user that the signer runs as; no backup may hold it",
             f"attestor check {config}",
         ]
     for number, step in enumerate([*steps, f"attestor serve {config}"], start=1):

@@ -17,6 +17,8 @@ class Exit(IntEnum):
     ERROR = 1
     PENDING = 2
     REFUSED = 3
+    HALTED = 4
+    """Log, memory and database contradict each other; a person has to look."""
 
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of tables for people.")]

@@ -9,13 +9,13 @@ import typer
 from typer._click.exceptions import ClickException
 
 from attestor import __version__
-from attestor.cli import deployment, first, policy, releases, requests, service
+from attestor.cli import deployment, first, log, policy, releases, requests, service
 from attestor.cli.output import Exit, plain
 
 app = typer.Typer(
     name="attestor",
     help="A threshold gate for release signatures: n of m independent rebuilders agree, then the NetHSM signs.",
-    epilog="Exit codes: 0 yes, 1 error, 2 pending, 3 disputed or refused.",
+    epilog="Exit codes: 0 yes, 1 error, 2 pending, 3 disputed or refused, 4 halted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -24,6 +24,7 @@ app = typer.Typer(
 for audience in (first, service, deployment, releases, requests):
     audience.register(app)
 app.add_typer(policy.app, name="policy")
+app.add_typer(log.app, name="log")
 app.add_typer(first.authority, name="ca")
 app.add_typer(deployment.hsm, name="hsm")
 app.add_typer(requests.many, name="requests")
@@ -47,10 +48,12 @@ def _main(
 
 def run() -> None:
     """Run one verb and exit."""
-    from attestor.core.errors import AttestorError
+    from attestor.core.errors import AttestorError, Halted
 
     try:
         code = app(standalone_mode=False)
+    except Halted as error:
+        _fail(error.sentence, error.code, Exit.HALTED)
     except AttestorError as error:
         _fail(error.sentence, error.code)
     except ClickException as error:
@@ -62,6 +65,6 @@ def run() -> None:
     sys.exit(code if isinstance(code, int) else Exit.YES)
 
 
-def _fail(sentence: str, code: str) -> None:
+def _fail(sentence: str, code: str, ends_with: Exit = Exit.ERROR) -> None:
     typer.echo(plain(f"error: {sentence} [{code}]"), err=True)
-    sys.exit(Exit.ERROR)
+    sys.exit(ends_with)

@@ -4,6 +4,9 @@ Each refusal names file, place and what to do: ``Rejected`` ``config-invalid``.
 """
 
 from collections.abc import Iterable, Iterator
+from os.path import normpath
+from pathlib import Path
+from typing import Final
 from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from attestor.config.sections import Database, DeploymentFile, Hsm, Listener, SigningKeySection
@@ -11,13 +14,14 @@ from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Rejected
 from attestor.core.policy import Policy
 
+_DSNS: Final = ("dsn_api", "dsn_sequencer", "dsn_signer", "dsn_owner")
 Problem = tuple[str, str]
 """Place in the file, and the sentence."""
 
 
 def refuse_unfit(file: DeploymentFile, policy: Policy, source: str) -> None:
     """Raise on the first thing that does not fit."""
-    for place, sentence in _problems(file, policy):
+    for place, sentence in _problems(file, policy, Path(source).parent):
         raise refusal(source, place, sentence)
 
 
@@ -37,11 +41,13 @@ def warnings_of(file: DeploymentFile, policy: Policy) -> tuple[str, ...]:
     return (*unused, *silent)
 
 
-def _problems(file: DeploymentFile, policy: Policy) -> Iterator[Problem]:
+def _problems(file: DeploymentFile, policy: Policy, here: Path) -> Iterator[Problem]:
     yield from _database(file.database, production=file.hsm.production)
     yield from _listeners(file.listeners, production=file.hsm.production)
     yield from _hsm(file)
     yield from _signing_keys(file.signing_keys, policy)
+    yield from _log(file)
+    yield from _anchor(file, here)
     if file.content.max_total_bytes < file.content.max_bytes:
         yield "content.max_total_bytes", "must be at least max_bytes, or the largest content never fits"
     if file.content.spool == file.content.scratch:
@@ -49,7 +55,7 @@ def _problems(file: DeploymentFile, policy: Policy) -> Iterator[Problem]:
 
 
 def _database(database: Database, *, production: bool) -> Iterator[Problem]:
-    for name in ("dsn_api", "dsn_signer", "dsn_owner"):
+    for name in _DSNS:
         dsn, place = getattr(database, name), f"database.{name}"
         try:
             parts = urlsplit(dsn)
@@ -65,11 +71,8 @@ def _database(database: Database, *, production: bool) -> Iterator[Problem]:
                 place,
                 "production reaches another host with sslmode=verify-full only: who stands between could write votes",
             )
-    if len({database.dsn_api, database.dsn_signer, database.dsn_owner}) < 3:
-        yield (
-            "database",
-            "each role connects as a database user of its own, so the three connection strings must differ",
-        )
+    if len({getattr(database, name) for name in _DSNS}) < len(_DSNS):
+        yield "database", "each role connects as a database user of its own, so the connection strings must all differ"
 
 
 def _is_local(dsn: SplitResult) -> bool:
@@ -130,6 +133,53 @@ def _hsm(file: DeploymentFile) -> Iterator[Problem]:
         yield "hsm.unlock_passphrase", "must be another credential than admin_passphrase"
     if file.signer.lease_seconds <= hsm.deadline_seconds:
         yield "signer.lease_seconds", "must be more than hsm.deadline_seconds, or a slow device loses every lease"
+
+
+def _log(file: DeploymentFile) -> Iterator[Problem]:
+    others = {file.hsm.admin_passphrase, file.hsm.unlock_passphrase, *_role_secrets(file)}
+    if file.log.key in others:
+        yield "log.key", "must be another credential than any other role reads: only the sequencer may sign checkpoints"
+    if file.signer.seal in {file.log.key, *others}:
+        yield "signer.seal", "must be a credential of its own: it says that a signer said something"
+
+
+def _anchor(file: DeploymentFile, here: Path) -> Iterator[Problem]:
+    anchor = _plain(file.signer.anchor)
+    for place, folder in _folders(file, here):
+        if anchor == folder or folder in anchor.parents:
+            yield (
+                "signer.anchor",
+                f"must not lie in {place}: who writes, clears or restores that would move what the signer remembers",
+            )
+        elif anchor in folder.parents:
+            yield place, "must not lie in signer.anchor, which holds nothing else"
+
+
+def _role_secrets(file: DeploymentFile) -> Iterator[str]:
+    yield from (key.passphrase for key in file.signing_keys.values())
+    yield from (listener.key for listener in file.listeners if listener.key is not None)
+    passwords = file.database.passwords
+    for name in (passwords.api, passwords.sequencer, passwords.signer, passwords.owner):
+        if name is not None:
+            yield name
+
+
+def _folders(file: DeploymentFile, here: Path) -> Iterator[tuple[str, Path]]:
+    """What others write, or backups hold."""
+    yield "content.spool", _plain(file.content.spool)
+    yield "content.scratch", _plain(file.content.scratch)
+    for name, root in file.content.roots.items():
+        if "://" not in root:
+            yield f"content.roots.{name}", _plain(here / root)
+    if file.credentials.folder is not None:
+        yield "credentials.folder", _plain(file.credentials.folder)
+    if file.embedded is not None:
+        yield "embedded.folder", _plain(file.embedded.folder)
+
+
+def _plain(path: Path) -> Path:
+    """Without the dots that would hide what lies in what."""
+    return Path(normpath(path))
 
 
 def _signing_keys(keys: dict[str, SigningKeySection], policy: Policy) -> Iterator[Problem]:

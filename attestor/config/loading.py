@@ -21,6 +21,8 @@ from attestor.core.policytables import MAX_POLICY_BYTES
 from attestor.core.secret import Secret
 
 MAX_FILE_BYTES: Final = 1 << 20
+_NOBODYS: Final = Secret("")
+"""Stands where a role has no such secret; it reads as no key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,10 @@ class RoleView:
     listeners: tuple[ServedListener, ...] = ()
     passphrases: Mapping[str, Secret] = field(default_factory=dict)
     """Signing key name to the passphrase of its HSM user; for the signer."""
+    seal: Secret = _NOBODYS
+    """The signer's own key, PKCS #8 PEM; for the signer."""
+    log_key: Secret = _NOBODYS
+    """The log's secret key as an skey; for the sequencer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,7 @@ class Config:
     pull_roots: Mapping[str, DirectoryRoot | HttpsRoot]
     hsm: sections.Hsm
     signing_keys: Mapping[str, sections.SigningKeySection]
+    log: sections.Log
     signer: sections.Signer
     logging: sections.Logging
     embedded: sections.Embedded | None
@@ -74,7 +81,10 @@ class Config:
             return RoleView(role, self._dsn("api"), listeners=self._served())
         if role is Role.SIGNER:
             self._refuse_missing_roots()
-            return RoleView(role, self._dsn("signer"), passphrases=self._passphrases())
+            seal = self.credentials.secret(self.signer.seal)
+            return RoleView(role, self._dsn("signer"), passphrases=self._passphrases(), seal=seal)
+        if role is Role.SEQUENCER:
+            return RoleView(role, self._dsn("sequencer"), log_key=self.credentials.secret(self.log.key))
         return RoleView(role, self._dsn("owner"))
 
     def _dsn(self, user: str) -> Secret:
@@ -133,6 +143,7 @@ def load_config(path: Path) -> Config:
         pull_roots=dict(_pull_root(name, file, place) for name in file.content.roots),
         hsm=file.hsm,
         signing_keys=file.signing_keys,
+        log=file.log,
         signer=file.signer,
         logging=file.logging,
         embedded=file.embedded,

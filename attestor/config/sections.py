@@ -27,6 +27,7 @@ class Role(StrEnum):
     """Whose credentials are read: one process has one role. ``owner`` migrates."""
 
     API = "api"
+    SEQUENCER = "sequencer"
     SIGNER = "signer"
     OWNER = "owner"
 
@@ -41,6 +42,7 @@ class Passwords(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Names of the credentials that hold each database user's password; absent where the socket proves the user."""
 
     api: CredentialName | None = None
+    sequencer: CredentialName | None = None
     signer: CredentialName | None = None
     owner: CredentialName | None = None
 
@@ -49,6 +51,7 @@ class Database(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One connection string per database user (P9), each without a password."""
 
     dsn_api: str
+    dsn_sequencer: str
     dsn_signer: str
     dsn_owner: str
     passwords: Passwords = Passwords()
@@ -131,9 +134,24 @@ class SigningKeySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return f"{self.namespace}~{self.user}"
 
 
-class Signer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How long a claim on a request lasts, how often it is tried, and how often the signer looks."""
+class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the sequencer needs. ``key`` names the credential of the log's secret key, which only this role reads."""
 
+    key: CredentialName
+    poll_seconds: Seconds
+
+
+class Signer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who this signer is and what it remembers; how long a claim on a request lasts, how often it is tried and looked for.
+
+    ``seal`` names the credential of the signer's own key, one of those in the policy's ``[log]``.
+    """
+
+    instance: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}\Z")]
+    """Its name in readiness and metrics, another one for each signer."""
+    seal: CredentialName
+    anchor: Path
+    """A folder outside the database and its backups."""
     lease_seconds: Seconds
     tries: Annotated[int, Meta(ge=1, le=100)]
     poll_seconds: Seconds
@@ -161,6 +179,7 @@ class DeploymentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     content: Content
     hsm: Hsm
     signing_keys: dict[str, SigningKeySection]
+    log: Log
     signer: Signer
     credentials: Credentials = Credentials()
     logging: Logging = Logging()

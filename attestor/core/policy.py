@@ -1,7 +1,7 @@
 """The policy as values: operators with their keys, tiers, requesters. Made only by :mod:`attestor.core.policyfile`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
@@ -166,6 +166,8 @@ class Policy:
     requesters: Mapping[str, frozenset[str]]
     """Requester name to the lower-case hex SHA-256 of its clients' public keys (DER SubjectPublicKeyInfo)."""
     log: LogPolicy
+    raw: bytes = field(repr=False)
+    """The file's bytes, as log entries name them by digest."""
 
     @cached_property
     def key_ring(self) -> KeyRing:

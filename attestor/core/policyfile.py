@@ -48,6 +48,7 @@ def parse_policy(raw: bytes, source: str) -> Policy:
         tiers=tiers,
         requesters={name: frozenset(requester.clients) for name, requester in table.requesters.items()},
         log=read_log(table, keys, source),
+        raw=raw,
     )
 
 

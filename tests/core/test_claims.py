@@ -65,6 +65,7 @@ def said(statement, *signers, at=NOON):
         tiers=(),
         requesters={},
         log=log_policy("test"),
+        raw=b"",
     )
     keys = frozenset(policy.keys)
     return claims_of(statement, signers=keys, payload_digest=PAYLOAD, policy=policy, received_at=at)

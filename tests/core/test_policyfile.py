@@ -90,7 +90,7 @@ clients = ["{CLIENT}"]
 def test_a_right_policy_is_read_whole():
     policy = parse_policy(POLICY.encode(), "policy.toml")
     assert (policy.origin, policy.serial) == ("attestor.example.org", 7)
-    assert policy.digest == hashlib.sha256(POLICY.encode()).hexdigest()
+    assert (policy.raw, policy.digest) == (POLICY.encode(), hashlib.sha256(POLICY.encode()).hexdigest())
     assert policy.operators == {"alice", "bob", "carol", "iso-host"}
     assert policy.suspended == frozenset()
     assert policy.requester_known_by(CLIENT) == "build-service"

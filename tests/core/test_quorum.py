@@ -66,6 +66,7 @@ def policy(*, suspended="", keys=None):
         tiers=(),
         requesters={},
         log=log_policy("test"),
+        raw=b"",
     )
 
 

@@ -6,7 +6,10 @@ from attestor.cli.examples import DEPLOYMENT_EXAMPLE, POLICY_EXAMPLE, render
 
 CREDENTIALS = {
     "database-api-password": "api/secret&1",
+    "database-sequencer-password": "sequencer-secret",
     "database-signer-password": "signer-secret",
+    "log-key": "log-secret",
+    "signer-seal": "seal-secret",
     "database-owner-password": "owner-secret",
     "server.key": "a TLS key",
     "hsm-admin-passphrase": "admin-secret",
@@ -42,6 +45,7 @@ def deployment(tmp_path):
         "spool": "spool",
         "scratch": "scratch",
         "root": "release",
+        "anchor": "anchor",
     }
     (tmp_path / "policy.toml").write_text(render("policy.toml", POLICY_EXAMPLE))
     path = tmp_path / "attestor.toml"

@@ -52,7 +52,7 @@ def test_a_pull_root_may_be_an_https_address(spoiled):
 @pytest.mark.parametrize(
     ("old", "new", "place", "sentence"),
     [
-        pytest.param("poll_seconds = 1", "poll_secnds = 1", "signer", "unknown field", id="an unknown key"),
+        pytest.param("tries = 5", "tries = 5\ntry = 5", "signer", "unknown field", id="an unknown key"),
         pytest.param("[logging]", "[loging]", "", "unknown field", id="an unknown section"),
         pytest.param("tries = 5\n", "", "signer", "tries", id="a security number is missing"),
         pytest.param("slots = 8", "slots = 0", "hsm.slots", ">= 1", id="no slot at the HSM"),
@@ -92,6 +92,25 @@ def test_a_pull_root_may_be_an_https_address(spoiled):
         pytest.param('"hsm-unlock-passphrase"', '"hsm-admin-passphrase"', "hsm.unlock_passphrase", "another", id="one passphrase to unlock and rule"),
         pytest.param('release = "release"', 'release = "http://pool/"', "content.roots.release", "https://", id="a root without TLS"),
         pytest.param("[logging]", '[embedded]\nenabled = true\nfolder = "e"\n[logging]', "embedded.enabled", "first look", id="embedded in production"),
+        pytest.param('key = "log-key"\n', "", "log", "`key`", id="no log key"),
+        pytest.param('[log]\nkey = "log-key"\npoll_seconds = 1\n', "", "the file", "`log`", id="no log at all"),
+        pytest.param('"log-key"', '"../log-key"', "log.key", "regex", id="a log key that is a path"),
+        pytest.param('"log-key"', '"hsm-isos-passphrase"', "log.key", "only the sequencer", id="a log key that the signer reads"),
+        pytest.param('"log-key"', '"server.key"', "log.key", "only the sequencer", id="a log key that the API reads"),
+        pytest.param('"log-key"', '"database-signer-password"', "log.key", "only the sequencer", id="a log key that is a password"),
+        pytest.param('"log-key"', '"signer-seal"', "signer.seal", "of its own", id="a log key that is the seal"),
+        pytest.param('"signer-seal"', '"server.key"', "signer.seal", "of its own", id="a seal that the API reads"),
+        pytest.param('seal = "signer-seal"\n', "", "signer", "`seal`", id="no seal"),
+        pytest.param('anchor = "anchor"\n', "", "signer", "`anchor`", id="no anchor"),
+        pytest.param('anchor = "anchor"', 'anchor = ""', "signer.anchor", "path", id="an anchor nowhere"),
+        pytest.param('anchor = "anchor"', 'anchor = "spool"', "signer.anchor", "content.spool", id="an anchor in the spool"),
+        pytest.param('anchor = "anchor"', 'anchor = "scratch/a"', "signer.anchor", "content.scratch", id="an anchor below scratch"),
+        pytest.param('anchor = "anchor"', 'anchor = "x/../release/a"', "signer.anchor", "content.roots.release", id="an anchor that is pulled, with dots"),
+        pytest.param('anchor = "anchor"', 'anchor = "credentials"', "signer.anchor", "credentials", id="an anchor among credentials"),
+        pytest.param('anchor = "anchor"', 'anchor = "."', "content.spool", "signer.anchor", id="an anchor around everything"),
+        pytest.param('instance = "signer-1"\n', "", "signer", "`instance`", id="a signer without name"),
+        pytest.param('"signer-1"', '"Signer 1"', "signer.instance", "regex", id="an odd name of a signer"),
+        pytest.param("attestor_sequencer@", "attestor_signer@", "database", "its own", id="signer and sequencer as one user"),
         pytest.param("[logging]", "[logging", "the file", "", id="not TOML"),
     ],
 )  # fmt: skip
@@ -153,7 +172,13 @@ def test_a_signing_key_that_no_tier_uses_and_an_audience_that_nobody_serves_are_
 
 
 def test_the_api_gets_its_own_credentials_only(deployment):
-    for name in ("hsm-packages-passphrase", "database-signer-password", "hsm-admin-passphrase"):
+    for name in (
+        "hsm-packages-passphrase",
+        "database-signer-password",
+        "log-key",
+        "signer-seal",
+        "hsm-admin-passphrase",
+    ):
         (deployment.parent / "credentials" / name).unlink()
 
     view = load_config(deployment).for_role("api")
@@ -164,7 +189,7 @@ def test_the_api_gets_its_own_credentials_only(deployment):
 
 
 def test_the_signer_gets_its_own_credentials_only(deployment):
-    for name in ("server.key", "database-api-password", "hsm-admin-passphrase", "hsm-unlock-passphrase"):
+    for name in ("server.key", "database-api-password", "log-key", "hsm-admin-passphrase", "hsm-unlock-passphrase"):
         (deployment.parent / "credentials" / name).unlink()
 
     view = load_config(deployment).for_role(Role.SIGNER)
@@ -175,7 +200,35 @@ def test_the_signer_gets_its_own_credentials_only(deployment):
         "isos": "isos-secret",
         "vm-images": "vm-images-secret",
     }
+    assert (view.seal.reveal(), view.log_key.reveal()) == ("seal-secret", "")
     assert view.listeners == ()
+
+
+def test_the_sequencer_gets_its_own_credentials_only(deployment):
+    for name in ("server.key", "database-api-password", "signer-seal", "hsm-packages-passphrase"):
+        (deployment.parent / "credentials" / name).unlink()
+
+    view = load_config(deployment).for_role("sequencer")
+
+    assert view.log_key.reveal() == "log-secret"
+    assert "attestor_sequencer@" in view.dsn.reveal()
+    assert (view.seal.reveal(), view.passphrases, view.listeners) == ("", {}, ())
+
+
+@pytest.mark.parametrize(("role", "missing"), [("sequencer", "log-key"), ("signer", "signer-seal")])
+def test_a_role_without_its_key_does_not_start(deployment, role, missing):
+    (deployment.parent / "credentials" / missing).unlink()
+    with pytest.raises(Missing) as refused:
+        load_config(deployment).for_role(role)
+    assert refused.value.code == "credential-missing"
+
+
+def test_an_embedded_database_may_be_restored_so_no_anchor_lies_in_its_folder(spoiled):
+    spoiled("production = true", "production = false")
+    spoiled('anchor = "anchor"', 'anchor = "parts/anchor"')
+    path = spoiled("[logging]", '[embedded]\nenabled = true\nfolder = "parts"\n[logging]')
+    with pytest.raises(Rejected, match=r"signer\.anchor: must not lie in embedded\.folder"):
+        load_config(path)
 
 
 def test_no_secret_shows_in_what_a_config_or_role_prints(deployment):
@@ -184,6 +237,8 @@ def test_no_secret_shows_in_what_a_config_or_role_prints(deployment):
     assert "secret" in shown
     assert "packages-secret" not in shown
     assert "api%2Fsecret" not in shown
+    assert "seal-secret" not in shown
+    assert "log-secret" not in shown
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o700 | 0o070])
