@@ -52,7 +52,7 @@ async def signer(config: Config) -> AsyncIterator[SignerProcess]:
         pool = await stack.enter_async_context(connect(settings))
         listener = await stack.enter_async_context(listening(settings))
         queue = PostgresQueue(pool, listener)
-        memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor))
+        memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
         past = Past(PostgresLog(pool), memory, config.policy)
         signing = Signing(
             queue=queue,

@@ -8,6 +8,7 @@ from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.service.conftest import folder, gate, ground, schema  # noqa: F401 - the same ground, for these tests too
+from tests.service.loghouse import following
 from tests.service.makers import BUILDER, asking, package, vote
 from tests.service.signers import device_of, make_certificates, make_signing
 
@@ -27,7 +28,9 @@ async def signing(ground, device, folder):  # noqa: F811 - the fixture, not the 
     """What one signer process holds; pull root `files` is *folder*."""
     running, certificates = device
     made = device_of(running.node())
-    yield make_signing(await ground.pool("attestor_signer"), Listener(), made, certificates, ground.folder)
+    process = make_signing(await ground.pool("attestor_signer"), Listener(), made, certificates, ground.folder)
+    async with following(process.past):
+        yield process
     made.close()
 
 

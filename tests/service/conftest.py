@@ -16,7 +16,9 @@ from attestor.store.listen import listening
 from attestor.store.log import PostgresLog
 from attestor.store.migrate import migrate
 from attestor.store.pool import Settings, connect
-from tests.service.makers import make_policy
+from tests.edges.store.emptying import empty
+from tests.service.loghouse import sequencing
+from tests.service.makers import ORIGIN, make_policy
 
 TABLES = ("releases", "envelopes", "claims", "withdrawals", "decisions", "events", "signing_requests")
 
@@ -42,6 +44,12 @@ class Ground:
         self.stack = stack
         self.folder = folder
         self.owner = None
+        self.sequence = None
+
+    async def settled(self):
+        """Once all that waits is in the log, so that every signature made can be read."""
+        while await self.owner.fetchval("SELECT EXISTS (SELECT FROM log_outbox)"):
+            await self.sequence()
 
     def dsn_of(self, role):
         return self.postgres.dsn(role, urlsplit(self.dsn).path.removeprefix("/"))
@@ -79,7 +87,8 @@ async def ground(schema, postgres, tmp_path):
         ground = Ground(schema, postgres, stack, tmp_path)
         ground.owner = await asyncpg.connect(schema)
         stack.push_async_callback(ground.owner.close)
-        await ground.owner.execute(f"TRUNCATE {', '.join(TABLES)} CASCADE")
+        await empty(ground.owner)
+        ground.sequence = await stack.enter_async_context(sequencing(ground.dsn_of("attestor_sequencer"), ORIGIN))
         yield ground
 
 

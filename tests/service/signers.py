@@ -1,5 +1,6 @@
 """A signer over the real database, content and emulated device, as the signer's process puts it together."""
 
+import dataclasses
 import hashlib
 
 from attestor.app.clock import now
@@ -10,9 +11,12 @@ from attestor.core.algorithm import Algorithm
 from attestor.hsm.device import Device, DeviceSettings
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
 from attestor.openpgp.signature import verify_signature
+from attestor.service.conclude import Conclusions
 from attestor.service.sign import Signing
 from attestor.store.queue import PostgresQueue
 from tests.edges.hsm.nodes import NOW, signing_key
+from tests.logkeys import seal
+from tests.service.loghouse import past_over
 from tests.service.makers import make_policy
 
 ALGORITHMS = {"packages": Algorithm.ED25519, "debs": Algorithm.P256, "isos": Algorithm.P384}
@@ -41,20 +45,31 @@ def release_keys(device, certificates):
 
 
 def make_signing(pool, listener, device, certificates, folder, **changes):
-    """Pull root `files` and the spool lie below *folder*."""
+    """Pull root `files`, the spool and the anchor lie below *folder*; somebody has to follow its `past`."""
     roots = {"files": DirectoryRoot(folder / "files"), SPOOL: DirectoryRoot(folder / "spool")}
     scratch = folder / "scratch"
     scratch.mkdir(mode=0o700, exist_ok=True)
+    policy = changes.get("policy") or make_policy()
+    queue = changes.get("queue") or PostgresQueue(pool, listener)
+    past = changes.get("past") or past_over(pool, folder, policy)
     parts = {
-        "queue": PostgresQueue(pool, listener),
+        "queue": queue,
         "content": Artifacts(PullRoots(roots, scratch=scratch, max_bytes=1 << 20), scratch),
         "signers": release_keys(device, certificates),
-        "policy": make_policy(),
+        "policy": policy,
+        "past": past,
+        "conclusions": Conclusions(queue, past, policy, seal()),
         "now": now,
         "lease_seconds": 30.0,
         "tries": 3,
     }
     return Signing(**(parts | changes))
+
+
+def under(signing, policy):
+    """The same signer with another policy file, whose log is the same."""
+    conclusions = Conclusions(signing.queue, signing.past, policy, seal())
+    return dataclasses.replace(signing, policy=policy, conclusions=conclusions)
 
 
 def verified(certificates, name, signature, content):

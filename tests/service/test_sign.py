@@ -17,6 +17,7 @@ from attestor.hsm.connection import NodeSettings
 from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
+from tests.service.loghouse import following
 from tests.service.makers import (
     BUILDER,
     asking,
@@ -29,7 +30,7 @@ from tests.service.makers import (
     vote,
     withdrawal,
 )
-from tests.service.signers import device_of, make_certificates, make_signing, release_keys, verified
+from tests.service.signers import device_of, make_certificates, make_signing, release_keys, under, verified
 from tests.service.test_ask import hash_state
 
 GOOD, OTHER = b"the package", b"another package"
@@ -46,7 +47,9 @@ async def emulated(tmp_path_factory):
 async def signing(ground, emulated, folder):
     running, certificates = emulated
     device = device_of(running.node())
-    yield make_signing(await ground.pool("attestor_signer"), Listener(), device, certificates, ground.folder)
+    made = make_signing(await ground.pool("attestor_signer"), Listener(), device, certificates, ground.folder)
+    async with following(made.past):
+        yield made
     device.close()
     running.clear()
 
@@ -187,7 +190,7 @@ async def test_a_creation_time_in_the_future_gives_no_signature(gate, ground, si
 
 async def test_another_policy_in_the_signers_own_file_decides(gate, ground, signing, folder):
     await requested(gate, folder)
-    strict = dataclasses.replace(signing, policy=make_policy(serial=2, revoked=["alice"]))
+    strict = under(signing, make_policy(serial=2, revoked=["alice"]))
     await sign_next(strict)
     assert await standing(ground) == ("waiting", "not-reached")
     assert await signatures(ground) == 0

@@ -1,0 +1,65 @@
+"""A sequencer of its own role over the tests' database, and a signer's memory that follows it."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from attestor.anchor.anchorfile import make_anchor
+from attestor.anchor.memory import FileMemory
+from attestor.core.tlog.merkle import EMPTY_ROOT
+from attestor.service.past import Past
+from attestor.service.sequence import Sequencer
+from attestor.store.listen import Listener
+from attestor.store.log import PostgresLog, PostgresLogBook
+from attestor.store.pool import Settings, connect
+from tests.logkeys import log_signer
+
+
+@asynccontextmanager
+async def sequencing(dsn, origin, *, publish=True):
+    """A sequencer at work; yields what appends all that waits at this moment."""
+    async with connect(Settings(dsn, connections=2)) as pool:
+        sequencer = Sequencer(PostgresLogBook(pool, Listener()), log_signer(origin), publish=publish)
+        await sequencer.begin()
+
+        async def at_work():
+            while True:
+                if not await sequencer.sequence():
+                    await asyncio.sleep(0.002)
+
+        task = asyncio.create_task(at_work(), name="sequencer")
+        try:
+            yield sequencer.sequence
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def anchored(folder):
+    """The folder of an anchor at the log's beginning, made where it is missing, as a person would."""
+    place = folder / "anchor"
+    if not place.exists():
+        place.mkdir(mode=0o700)
+        make_anchor(place, 0, EMPTY_ROOT)
+    return place
+
+
+def past_over(pool, folder, policy):
+    return Past(PostgresLog(pool), FileMemory(anchored(folder), policy.log.key.name), policy)
+
+
+@asynccontextmanager
+async def following(past):
+    """Follow the log for as long as the context lasts; leaving raises what halted it."""
+
+    async def at_work():
+        while True:
+            if not await past.follow():
+                await asyncio.sleep(0.002)
+
+    await past.follow()
+    task = asyncio.create_task(at_work(), name="follower")
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
