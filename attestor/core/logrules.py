@@ -1,0 +1,168 @@
+"""What every entry of a log must be, alone and after those before it: what anybody can find out who reads all of them.
+
+A fact that only a signer may state counts by its seal where the seals are known; what is forged is a finding, and no fact.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final
+
+from attestor.core.contradictions import refuse_forked_policy, refuse_second_digest
+from attestor.core.entries import (
+    DecisionEntry,
+    Entry,
+    PolicyEntry,
+    Received,
+    SignatureEntry,
+    outgoing_of,
+    read_entry,
+    verify_seal,
+)
+from attestor.core.errors import AttestorError, Halted, Malformed, Rejected
+from attestor.core.past import LoggedSignature, PolicySeen
+from attestor.core.seal import SealRing
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a log that must not be. ``index`` is of the entry, where it is about one."""
+
+    code: str
+    sentence: str
+    index: int | None = None
+
+
+@dataclass(slots=True)
+class Findings:
+    """The first hundred, and how many more there were: a log that is all wrong is no reason to keep all of it."""
+
+    limit: int = 100
+    first: list[Finding] = field(default_factory=list)
+    more: int = 0
+
+    def add(self, code: str, sentence: str, index: int | None = None) -> None:
+        if len(self.first) < self.limit:
+            self.first.append(Finding(code, sentence, index))
+        else:
+            self.more += 1
+
+    @contextmanager
+    def noting(self, *errors: type[AttestorError], index: int | None = None) -> Iterator[None]:
+        """Take the named errors of the block as findings."""
+        try:
+            yield
+        except errors as error:
+            self.add(error.code, error.sentence, index)
+
+
+class LogRules:
+    """Reads a log from its beginning, entry after entry; ``kinds`` counts what was read."""
+
+    def __init__(self, findings: Findings, ring: SealRing | None) -> None:
+        """*ring*: the seals that the policy names; ``None`` verifies none and believes all."""
+        self._findings: Final = findings
+        self._ring = ring
+        self.kinds: Final[Counter[str]] = Counter()
+        self._keys: set[bytes] = set()
+        self._received: set[bytes] = set()
+        self._decisions: dict[int, DecisionEntry] = {}
+        self._signed: dict[str, LoggedSignature] = {}
+        self._policies: dict[int, str] = {}
+
+    def read(self, index: int, raw: bytes) -> Entry | None:
+        """Take the next entry in, and return what it says; ``None`` where it cannot be read."""
+        entry = None
+        with self._findings.noting(Malformed, index=index):
+            entry = read_entry(raw)
+        if entry is None:
+            return None
+        self._refuse_twice(index, entry)
+        if self._ring is None or self._is_sealed(index, entry, self._ring):
+            self._take(index, entry)
+        return entry
+
+    def _refuse_twice(self, index: int, entry: Entry) -> None:
+        told = outgoing_of(entry)
+        self.kinds[told.kind] += 1
+        key = _token(str(told.subject), told.kind, str(told.number))
+        if key in self._keys:
+            self._findings.add(
+                "entry-twice", f"Entry {index} stands under a key that an earlier {told.kind} entry has already.", index
+            )
+        self._keys.add(key)
+
+    def _is_sealed(self, index: int, entry: Entry, ring: SealRing) -> bool:
+        if not isinstance(entry, SignatureEntry | PolicyEntry | DecisionEntry):
+            return True
+        if isinstance(entry, DecisionEntry) and entry.verdict == "refuse":
+            return True
+        with self._findings.noting(Rejected, index=index):
+            verify_seal(entry, ring)
+            return True
+        return False
+
+    def _take(self, index: int, entry: Entry) -> None:
+        match entry:
+            case Received():
+                for vote in entry.votes:
+                    self._received.update(_token(vote.operator, vote.payload, release) for release in vote.releases)
+            case DecisionEntry() if entry.verdict == "sign":
+                self._take_decision(index, entry)
+            case SignatureEntry():
+                self._take_signature(index, entry)
+            case PolicyEntry():
+                seen = PolicySeen(entry.serial, entry.digest, entry.anchor)
+                with self._findings.noting(Halted, index=index):
+                    refuse_forked_policy(index, seen, self._policies.setdefault(entry.serial, entry.digest))
+            case _:
+                pass
+
+    def _take_decision(self, index: int, entry: DecisionEntry) -> None:
+        for vote in entry.counted:
+            if _token(vote.operator, vote.payload, entry.release.id) not in self._received:
+                self._findings.add(
+                    "vote-not-received",
+                    f"Entry {index} decides with the payload {vote.payload} of {vote.operator}, and no earlier entry says that "
+                    f"it was received for the release {entry.release.id}.",
+                    index,
+                )
+        self._decisions[index] = entry
+
+    def _take_signature(self, index: int, entry: SignatureEntry) -> None:
+        decided = self._decisions.get(entry.decision)
+        if decided is None:
+            self._findings.add(
+                "decision-missing",
+                f"Entry {index} is a signature of the release {entry.release}, and entry {entry.decision}, which it names, is no "
+                "earlier decision to sign.",
+                index,
+            )
+        elif _subject(entry) != (decided.request, decided.release.id, decided.artifact.sha256, decided.key):
+            self._findings.add(
+                "decision-differs",
+                f"Entry {index} is a signature of the release {entry.release}, and entry {entry.decision}, which it names, decided "
+                "on another request, release, digest or key.",
+                index,
+            )
+        made = LoggedSignature(
+            index=index,
+            request=entry.request,
+            sha256=bytes.fromhex(entry.sha256),
+            key=entry.key,
+            signature=bytes.fromhex(entry.signature),
+            decision=entry.decision,
+        )
+        with self._findings.noting(Halted, index=index):
+            refuse_second_digest(index, entry, self._signed.setdefault(entry.release, made))
+
+
+def _subject(entry: SignatureEntry) -> tuple[str, str, str, str]:
+    return entry.request, entry.release, entry.sha256, entry.key
+
+
+def _token(*parts: str) -> bytes:
+    """A log has millions of these: 16 bytes stand for what no part holds a line feed of."""
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
