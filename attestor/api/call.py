@@ -10,7 +10,7 @@ from typing import TypeVar
 import msgspec
 from aiohttp import web
 
-from attestor.api.metrics import Metrics
+from attestor.api.metrics import Metrics, Standing
 from attestor.api.turnstile import Turnstile
 from attestor.core.tls import load_client_fingerprint
 from attestor.core.wire import Answer, PartHealth
@@ -31,6 +31,8 @@ class House:
     gate: Gate
     probes: Sequence[Probe]
     metrics: Metrics
+    standing: Callable[[], Awaitable[Standing]] | None
+    """Reads how signers and log stand, for each scrape."""
     document: bytes
     """The OpenAPI document."""
     singles: Turnstile

@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +15,7 @@ import attestor
 from attestor.api import openapi
 from attestor.api.call import House, Probe
 from attestor.api.door import Door
-from attestor.api.metrics import Metrics
+from attestor.api.metrics import Metrics, Standing
 from attestor.api.routes import Audience
 from attestor.api.turnstile import Turnstile
 from attestor.core.errors import Rejected, Unavailable
@@ -94,23 +94,25 @@ class Running:
         await asyncio.gather(*(runner.cleanup() for runner in self._runners))
 
 
-async def serve(
+async def serve(  # noqa: PLR0913 - what the process brings, each by name
     listeners: Sequence[Listener],
     gate: Gate,
     *,
     registry: CollectorRegistry,
     probes: Sequence[Probe] = (),
+    standing: Callable[[], Awaitable[Standing]] | None = None,
     limits: Limits | None = None,
 ) -> Running:
     """Open all listeners, or none. Raises ``Rejected`` ``listener-…``, ``Unavailable`` ``listener-in-use``.
 
-    ``probes`` are the parts of ``/readyz``; *registry* is what ``/metrics`` shows.
+    ``probes`` are the parts of ``/readyz``; *registry* is what ``/metrics`` shows, with what *standing* reads.
     """
     limits = limits or Limits()
     house = House(
         gate=gate,
         probes=probes,
         metrics=Metrics(registry),
+        standing=standing,
         document=openapi.document(attestor.__version__),
         singles=Turnstile(limits.submissions),
         batches=Turnstile(limits.batches),

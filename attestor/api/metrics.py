@@ -1,11 +1,44 @@
-"""What Prometheus sees of HTTP: routes, statuses and problem codes, each a bounded set of labels."""
+"""What Prometheus sees: of HTTP routes, statuses and problem codes, each a bounded set of labels; how signers and log stand."""
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from attestor.service.ports import SignerStatus
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 _MAX_CODES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How signers and log stand at one moment; tree sizes in entries."""
+
+    signers: Sequence[SignerStatus]
+    size: int
+    published: int
+
+
+class _StandingGauges(Collector):
+    """What is not known is not shown: a gauge that stays as it was would hide that nobody can say."""
+
+    known: Standing | None = None
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if self.known is None:
+            return
+        halted = GaugeMetricFamily(
+            "attestor_signer_halted", "1 where a signer refuses to sign", labels=("instance", "code")
+        )
+        for signer in self.known.signers:
+            halted.add_metric((signer.instance, signer.code), int(signer.halted))
+        yield halted
+        yield GaugeMetricFamily("attestor_log_size", "Entries that the log holds", self.known.size)
+        yield GaugeMetricFamily("attestor_log_published", "Entries that readers are shown", self.known.published)
 
 
 class Metrics:
@@ -18,6 +51,8 @@ class Metrics:
             "attestor_http_seconds", "Time to the whole answer", ("route",), buckets=_BUCKETS, registry=registry
         )
         problems = Counter("attestor_http_problems", "Problems answered", ("code",), registry=registry)
+        self._standing = _StandingGauges()
+        registry.register(self._standing)
         self._requests = requests
         self._seconds = seconds
         self._problems = problems
@@ -36,6 +71,10 @@ class Metrics:
         if timer is None:
             timer = self._times[route] = self._seconds.labels(route)
         timer.observe(seconds)
+
+    def stands(self, standing: Standing | None) -> None:
+        """Show this at the next scrape; ``None`` is not known."""
+        self._standing.known = standing
 
     def refused(self, code: str) -> None:
         """Count one problem; after 200 codes, which the program does not have, the rest are ``other``."""

@@ -7,6 +7,7 @@ from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from attestor.api.call import Call, Probe
+from attestor.api.metrics import Standing
 from attestor.core.errors import AttestorError
 from attestor.core.wire import Health, PartHealth, Readiness
 
@@ -27,8 +28,20 @@ async def readyz(call: Call) -> web.StreamResponse:
 
 async def metrics(call: Call) -> web.StreamResponse:
     """The text format of Prometheus."""
+    call.house.metrics.stands(await _standing(call))
     text = generate_latest(call.house.metrics.registry)
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"})
+
+
+async def _standing(call: Call) -> Standing | None:
+    if call.house.standing is None:
+        return None
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            return await call.house.standing()
+    except (AttestorError, OSError, TimeoutError):
+        # The other metrics are wanted most when the database is away; /readyz says why.
+        return None
 
 
 async def _probed(probe: Probe) -> PartHealth:

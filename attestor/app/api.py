@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from attestor.api import listeners as door
 from attestor.app.clock import now
-from attestor.app.parts import database_probe
+from attestor.app.parts import database_probe, log_probe, signer_probe, standing
 from attestor.config import Config, ServedListener
 from attestor.content.spool import Spool
 from attestor.core.errors import AttestorError
@@ -40,21 +40,20 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
         await asyncio.to_thread(spool.prepare)
         pool = await stack.enter_async_context(connect(settings))
         watch = await stack.enter_async_context(listening(settings))
-        gate = Gate(
-            ledger=PostgresLedger(pool),
-            policy=config.policy,
-            spool=spool,
-            watch=watch,
-            log=PostgresLog(pool),
-            now=now,
-        )
+        ledger, source = PostgresLedger(pool), PostgresLog(pool)
+        gate = Gate(ledger=ledger, policy=config.policy, spool=spool, watch=watch, log=source, now=now)
         await stack.enter_async_context(_again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS))
         await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS))
         running = await door.serve(
             [_listener(served) for served in view.listeners],
             gate,
             registry=CollectorRegistry(),
-            probes=(database_probe(pool, now),),
+            probes=(
+                database_probe(pool, now),
+                signer_probe(ledger, now),
+                log_probe(source, pool, config.policy.log),
+            ),
+            standing=standing(ledger, pool, now),
         )
         log.info("serving", addresses=[f"{host}:{port}" for host, port in running.addresses])
         try:

@@ -1,12 +1,24 @@
-"""Probes of the parts that a process rests on, for ``/readyz``."""
+"""What a process knows of the parts that it rests on, for ``/readyz`` and ``/metrics``."""
 
 from collections.abc import Awaitable, Callable
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
+from attestor.api.metrics import Standing
+from attestor.core.policy import LogPolicy
+from attestor.core.tlog.checkpoint import open_checkpoint
 from attestor.core.wire import PartHealth
+from attestor.service.logports import LogSource
+from attestor.service.ports import Ledger, SignerStatus
 from attestor.store.pool import Pool, clock
+from attestor.store.progress import log_progress
 
 Probe = Callable[[], Awaitable[PartHealth]]
+
+_SILENT: Final = timedelta(seconds=30)
+_GONE: Final = timedelta(days=1)
+"""Whoever says nothing for so long was taken away, and no other signer's readiness waits for it."""
+_HELD_SECONDS: Final = 60.0
 
 
 def database_probe(pool: Pool, now: Callable[[], datetime]) -> Probe:
@@ -17,3 +29,59 @@ def database_probe(pool: Pool, now: Callable[[], datetime]) -> Probe:
         return PartHealth(part="database", ready=skew <= 5, age_seconds=0.0, detail=f"clock differs by {skew:.3f} s")
 
     return database
+
+
+def signer_probe(ledger: Ledger, now: Callable[[], datetime]) -> Probe:
+    """Every signer spoke just now, and none halted."""
+
+    async def signer() -> PartHealth:
+        moment = now()
+        known = [status for status in await ledger.signers() if _age(status, moment) < _GONE]
+        if not known:
+            return PartHealth(part="signer", ready=False, age_seconds=0.0, detail="no signer has reported")
+        bad = [status for status in known if status.halted or _age(status, moment) > _SILENT]
+        detail = "; ".join(_said(status, _age(status, moment)) for status in bad or known)
+        oldest = max(_age(status, moment) for status in known)
+        return PartHealth(part="signer", ready=not bad, age_seconds=oldest.total_seconds(), detail=detail)
+
+    return signer
+
+
+def log_probe(source: LogSource, pool: Pool, policy: LogPolicy) -> Probe:
+    """The log's published checkpoint is the policy's log's, and what was signed is published soon."""
+
+    async def log() -> PartHealth:
+        note = await source.checkpoint()
+        if note is None:
+            return PartHealth(part="log", ready=False, age_seconds=0.0, detail="no checkpoint: is a sequencer running?")
+        open_checkpoint(note, policy.key)
+        progress = await log_progress(pool)
+        held = progress.held_seconds or 0.0
+        waits = f"; the rest waits for {policy.quorum} witnesses" if held else ""
+        detail = f"{progress.published} of {progress.size} entries are published{waits}"
+        return PartHealth(part="log", ready=held <= _HELD_SECONDS, age_seconds=held, detail=detail)
+
+    return log
+
+
+def standing(ledger: Ledger, pool: Pool, now: Callable[[], datetime]) -> Callable[[], Awaitable[Standing]]:
+    """Reads what ``/metrics`` shows of signers and log."""
+
+    async def read() -> Standing:
+        moment = now()
+        signers = [status for status in await ledger.signers() if _age(status, moment) < _GONE]
+        progress = await log_progress(pool)
+        return Standing(signers=signers, size=progress.size, published=progress.published)
+
+    return read
+
+
+def _age(status: SignerStatus, moment: datetime) -> timedelta:
+    # The two clocks agree within 5 s, else the database's own probe fails.
+    return max(moment - status.at, timedelta(0)) if status.at else _GONE
+
+
+def _said(status: SignerStatus, age: timedelta) -> str:
+    if status.halted:
+        return f"{status.instance} halted [{status.code}]: {status.sentence}"
+    return f"{status.instance} spoke {age.total_seconds():.0f} s ago, anchor at {status.anchor_size} entries"

@@ -17,14 +17,17 @@ from attestor.app.ending import stop_on_signals, until
 from attestor.app.hardening import close_memory
 from attestor.app.house import make_house
 from attestor.app.provisioning import provision_hsm
+from attestor.app.sequencer import sequence_until, sequencer
 from attestor.app.signer import sign_until, signer
 from attestor.app.telemetry import configure_logs
 from attestor.config import Config, load_config
 from attestor.store.migrate import migrate
 
-ROLES: Final = ("api", "signer")
+ROLES: Final = ("api", "sequencer", "signer")
 _RESTART_SECONDS: Final = (0.2, 1.0, 5.0, 15.0)
 _DRAIN_SECONDS: Final = 40.0
+_HALTED: Final = 4
+"""The exit code of a role that halted, as the command line gives it."""
 
 log = structlog.get_logger("attestor.serve")
 
@@ -42,6 +45,8 @@ def main(*, config: Path | None, role: str | None, embedded: Path | None) -> Non
     match role:
         case "api":
             uvloop.run(_run_api(resolved(deployment)))
+        case "sequencer":
+            uvloop.run(_run_sequencer(resolved(deployment)))
         case "signer":
             uvloop.run(_run_signer(resolved(deployment)))
         case _:
@@ -59,12 +64,20 @@ async def _run_api(config: Config) -> None:
         await stop.wait()
 
 
+async def _run_sequencer(config: Config) -> None:
+    close_memory()
+    stop = stop_on_signals()
+    async with sequencer(config) as sequencing:
+        log.info("sequencing", origin=config.policy.log.key.name)
+        await sequence_until(sequencing, stop)
+
+
 async def _run_signer(config: Config) -> None:
     close_memory()
     stop = stop_on_signals()
-    async with signer(config) as signing:
-        log.info("signing", keys={name: key.fingerprint for name, key in signing.signers.items()})
-        await sign_until(signing, stop, workers=config.hsm.slots, poll_seconds=config.signer.poll_seconds)
+    async with signer(config) as process:
+        log.info("signing", keys={name: key.fingerprint for name, key in process.signing.signers.items()})
+        await sign_until(process, stop, workers=config.hsm.slots)
 
 
 async def _run_all(config: Config) -> None:
@@ -109,9 +122,12 @@ async def _keep(config_path: Path, role: str, log_file: BinaryIO | None, stop: a
         if stop.is_set():
             await _drain(child)
             return
-        delay = _RESTART_SECONDS[min(failures, len(_RESTART_SECONDS) - 1)]
+        halted = child.returncode == _HALTED
+        # It looks again now and then: once a person has put right what it halted over, it goes on.
+        delay = _RESTART_SECONDS[-1 if halted else min(failures, len(_RESTART_SECONDS) - 1)]
         failures += 1
-        log.error("role ended", role=role, exit_code=child.returncode, restart_seconds=delay)
+        ended = "role halted" if halted else "role ended"
+        log.error(ended, role=role, exit_code=child.returncode, restart_seconds=delay)
         await until(stop, asyncio.sleep(delay))
 
 

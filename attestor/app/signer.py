@@ -11,12 +11,12 @@ import structlog
 from attestor.anchor.memory import FileMemory
 from attestor.app.clock import now
 from attestor.app.ending import until
+from attestor.app.logkeys import seal_of
 from attestor.app.release_key import device_of, open_release_keys
 from attestor.config import Config
 from attestor.content.artifacts import SPOOL, Artifacts
 from attestor.content.roots import DirectoryRoot, PullRoots
 from attestor.core.errors import AttestorError, Halted, Unavailable
-from attestor.core.seal import parse_seal
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.ports import Queue, SignerStatus
@@ -60,7 +60,7 @@ async def signer(config: Config) -> AsyncIterator[SignerProcess]:
             signers=await open_release_keys(config, device_of(config), view.passphrases),
             policy=config.policy,
             past=past,
-            conclusions=Conclusions(queue, past, config.policy, parse_seal(view.seal.reveal())),
+            conclusions=Conclusions(queue, past, config.policy, seal_of(config, view)),
             now=now,
             lease_seconds=config.signer.lease_seconds,
             tries=config.signer.tries,

@@ -66,7 +66,7 @@ class Run:
 
     async def _of_roles(self, place: Stand, bare: float, rows: float) -> AsyncIterator[Figure]:
         sizes = self.sizes
-        async with role(place, "api", profile=self.profile) as api, role(place, "signer"):
+        async with role(place, "api", profile=self.profile) as api, role(place, "sequencer"), role(place, "signer"):
             if "upload" in self.names:
                 for figure in await waiting.upload(place, sizes.upload, api=api):
                     yield figure
@@ -84,7 +84,12 @@ class Run:
 
     async def _slow(self, folder: Path) -> Figure:
         flags = (f"--sign-delay-ms={_DEVICE['delay_ms']}", f"--sign-slots={_DEVICE['slots']}")
-        async with stand(folder, _say, device_flags=flags) as place, role(place, "api"), role(place, "signer"):
+        async with (
+            stand(folder, _say, device_flags=flags) as place,
+            role(place, "api"),
+            role(place, "sequencer"),
+            role(place, "signer"),
+        ):
             return await waiting.slow_device(place, self.sizes.slow, **_DEVICE)
 
 

@@ -5,7 +5,7 @@ from tests.bench.stand import Stand, role, timed
 
 
 async def start_figure(place: Stand, times: int) -> Figure:
-    """Seconds from starting ``serve --role api`` to 200 from ``/readyz``: the slowest of some starts."""
+    """Seconds from starting ``serve --role api`` until ``/readyz`` holds the database for ready: the slowest of some starts."""
     seconds = []
     for _ in range(times):
         with timed() as took:
