@@ -53,7 +53,7 @@ async def signer(config: Config) -> AsyncIterator[SignerProcess]:
         listener = await stack.enter_async_context(listening(settings))
         queue = PostgresQueue(pool, listener)
         memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
-        past = Past(PostgresLog(pool), memory, config.policy)
+        past = Past(PostgresLog(pool), memory, config.policy, alone=config.policy.log.quorum == 0)
         signing = Signing(
             queue=queue,
             content=_artifacts(config),

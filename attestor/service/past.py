@@ -32,12 +32,14 @@ _RECOVER: Final = (
 
 
 class Past:
-    """One per signer process."""
+    """One per process that follows a log."""
 
-    def __init__(self, source: LogSource, memory: Memory, policy: Policy) -> None:
+    def __init__(self, source: LogSource, memory: Memory, policy: Policy, *, alone: bool) -> None:
+        """*alone*: no other signer may seal entries, because none shares this memory and no witness watches both."""
         self._source = source
         self._memory = memory
         self._policy = policy
+        self._alone = alone
         self._lock = asyncio.Lock()
         self._seen: int | None = None
         self._scrubbed = 0
@@ -58,7 +60,7 @@ class Past:
         Raises ``Halted``: ``anchor-…``, ``log-rolled-back``, ``log-forked``, ``log-rewritten``, ``log-gap``,
         ``entry-unreadable`` and what :class:`CatchUp` raises; ``Unavailable`` ``log-empty``, ``witness-quorum``.
         """
-        async with self._lock, self._memory.catching_up(alone=self._policy.log.quorum == 0) as step:
+        async with self._lock, self._memory.catching_up(alone=self._alone) as step:
             # The note is read behind the lock: another process of this anchor may just have moved it.
             anchor = await self._memory.anchor()
             frontier = await step.take((), ())

@@ -44,7 +44,7 @@ def anchored(folder):
 
 
 def past_over(pool, folder, policy):
-    return Past(PostgresLog(pool), FileMemory(anchored(folder), policy.log.key.name), policy)
+    return Past(PostgresLog(pool), FileMemory(anchored(folder), policy.log.key.name), policy, alone=policy.log.quorum == 0)
 
 
 @asynccontextmanager
