@@ -27,7 +27,9 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]", code: str, name: str
     """
     try:
         return decoder.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError:
+        raise Malformed(code, f"The {name} is not UTF-8 at byte {_first_beyond_utf8(raw)}.") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         # The text may quote what a stranger sent: bounded, and with no character that a terminal would act on.
         raise Malformed(code, f"The {name} has another form: {str(error)[:200]!a}.") from None
 
@@ -35,4 +37,15 @@ def decode(raw: bytes, decoder: "msgspec.json.Decoder[_T]", code: str, name: str
 def refuse_other_spelling(raw: bytes, canonical: bytes, code: str, name: str) -> None:
     """Raise ``Malformed`` with *code* unless a document came in its one spelling: no bit of it can change unseen."""
     if raw != canonical:
-        raise Malformed(code, f"The {name} is not in canonical form (RFC 8785).")
+        differing = (at for at, (ours, theirs) in enumerate(zip(raw, canonical, strict=False)) if ours != theirs)
+        at = next(differing, min(len(raw), len(canonical)))
+        raise Malformed(code, f"The {name} is not in canonical form (RFC 8785) from byte {at} on.")
+
+
+def _first_beyond_utf8(raw: bytes) -> int:
+    """The place in the whole document; msgspec counts from the beginning of the string in which it is."""
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(raw)

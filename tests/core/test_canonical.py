@@ -56,6 +56,7 @@ def test_what_reads_alike_and_is_spelled_otherwise_is_refused(raw):
     with pytest.raises(Malformed) as caught:
         canonical.refuse_other_spelling(raw, canonical.encode(read), "form", "thing")
     assert caught.value.code == "form"
+    assert "from byte " in caught.value.sentence
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,11 @@ def test_another_form_is_refused(raw):
         canonical.decode(raw, DECODER, "form", "thing")
     assert caught.value.code == "form"
     assert caught.value.sentence.isprintable()
+
+
+def test_it_says_at_which_byte_it_is_not_utf_8():
+    with pytest.raises(Malformed, match="at byte 12"):
+        canonical.decode(b'{"a":1,"b":"\xffx"}', DECODER, "form", "thing")
 
 
 def test_the_documents_that_are_compared_are_json():

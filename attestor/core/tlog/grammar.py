@@ -17,6 +17,7 @@ MAX_PROOF_HASHES: Final = 63
 HASH_BYTES: Final = 32
 
 _DECIMAL = re.compile(r"0|[1-9][0-9]{0,18}", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f]")
 
 
 def read_decimal(text: str) -> int:
@@ -28,9 +29,10 @@ def read_decimal(text: str) -> int:
 
 def read_base64(text: str) -> bytes:
     """Read canonical, padded base64 in the standard alphabet (RFC 4648 §4)."""
-    raw = binascii.a2b_base64(text.encode("ascii"), strict_mode=True)
+    encoded = text.encode("ascii")
+    raw = binascii.a2b_base64(encoded, strict_mode=True)
     # strict_mode lets non-zero trailing bits pass (QUI= and QUJ= are the same bytes), so the text is made again.
-    if write_base64(raw) != text:
+    if binascii.b2a_base64(raw, newline=False) != encoded:
         raise ValueError("not canonical base64")
     return raw
 
@@ -50,7 +52,7 @@ def read_hash(text: str) -> bytes:
 
 def refuse_controls(text: str) -> None:
     """Refuse what signed-note forbids in any line: characters below U+0020, and halves of surrogate pairs."""
-    if any(character < " " for character in text):
+    if _CONTROL.search(text):
         raise ValueError("a control character")
     text.encode("utf-8")
 
