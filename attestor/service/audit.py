@@ -52,6 +52,18 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Audited:
+    """How far an audit has come, and what it found that nobody acknowledged."""
+
+    size: int = 0
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        return all(finding.notice for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
 class Auditor:
     """What an audit looks at: the log, the memory that has followed it, the policies by digest, the attestations."""
 
