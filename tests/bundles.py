@@ -3,6 +3,9 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache, cached_property
+
+import msgspec
 
 from attestor.core.authorisation import evidence_notation, named_release
 from attestor.core.bundle import Bundle, LoggedEntry, bundled_release
@@ -61,6 +64,11 @@ def policy_file(
     ).encode()
 
 
+@cache
+def parsed(raw):
+    return parse_policy(raw, "policy.toml")
+
+
 @dataclass(frozen=True)
 class Log:
     """Entries in a list, and who signs its checkpoints."""
@@ -100,17 +108,19 @@ class Making:
     created: datetime = CREATED
     log: Log = field(default_factory=lambda: Log(tuple(b"another entry %d" % number for number in range(5))))
     sealed_by: object = field(default_factory=seal)
+    signed_sealed_by: object = None
+    changed_dossier: object = lambda document: document
     changed_decision: object = lambda entry: entry
     changed_signed: object = lambda entry: entry
     changed_summary: object = lambda raw: raw
-    changed_notation: object = lambda notation: notation
+    changed_notations: object = lambda notations: notations
     signature_created: datetime | None = None
 
     @property
     def parsed(self):
-        return parse_policy(self.policy, "policy.toml")
+        return parsed(self.policy)
 
-    @property
+    @cached_property
     def weighed(self):
         """(operator, payload digest, envelope, received at)."""
         envelopes = self.envelopes or tuple(
@@ -121,7 +131,7 @@ class Making:
             for name, body in envelopes
         ]
 
-    @property
+    @cached_property
     def dossier(self):
         policy = self.parsed
         tier = policy.tier_of(self.release)
@@ -129,7 +139,7 @@ class Making:
             self.release, [(name, body, at) for name, _, body, at in self.weighed], self.withdrawals, policy
         )
         decision = evaluate(tier, policy, reading.claims, reading.withdrawn, self.created, doubted=reading.doubted)
-        return dossier(self.weighed, self.withdrawals, decision), decision
+        return self.changed_dossier(dossier(self.weighed, self.withdrawals, decision)), decision
 
     def artifact(self):
         return NamedArtifact(
@@ -163,8 +173,13 @@ class Making:
         )
 
     def signature(self, index):
-        named = self.changed_notation(evidence_notation(self.parsed.origin, self.log.signer.verifier.name, index))
-        return sign(self.key, self.content, self.signature_created or self.created, (named,))
+        named = evidence_notation(self.parsed.origin, self.log.signer.verifier.name, index)
+        return sign(self.key, self.content, self.signature_created or self.created, self.changed_notations((named,)))
+
+    def summary(self, decision, index, raw):
+        # A tier that the policy does not have has no rule to tell of.
+        known = msgspec.structs.replace(decision, tier=self.parsed.tier_of(self.release).name)
+        return summary_envelope(LoggedDecision(index, known, raw), self.parsed, self.sealed_by)
 
     def signed(self, decision, index, signature, summary):
         return self.changed_signed(
@@ -188,13 +203,10 @@ class Making:
         decision = self.decision()
         log, index, raw = appended(log, seal_entry(decision, self.sealed_by))
         signature = self.signature(index)
-        summary = self.changed_summary(
-            summary_envelope(LoggedDecision(index, decision, raw), self.parsed, self.sealed_by)
-        )
+        summary = self.changed_summary(self.summary(decision, index, raw))
         signed = self.signed(decision, index, signature, summary)
-        log, last, _ = appended(
-            replace(log, entries=(*log.entries, b"one between")), seal_entry(signed, self.sealed_by)
-        )
+        log = replace(log, entries=(*log.entries, b"one between"))
+        log, last, _ = appended(log, seal_entry(signed, self.signed_sealed_by or self.sealed_by))
         return Bundle(
             release=bundled_release(self.release),
             artifact=self.artifact(),
@@ -252,7 +264,7 @@ def reader(content, key="ed25519"):
 
 def checked(bundle, *, content=CONTENT, policy=None, key="ed25519", log_key=None):
     """The check with everything given from outside as it should be, or otherwise."""
-    given = parse_policy(policy if policy is not None else policy_file(), "policy.toml")
+    given = parsed(policy if policy is not None else policy_file())
     return check_bundle(
         bundle,
         file=measured(content),
