@@ -32,9 +32,11 @@ def request_of(number):
     return str(UUID(int=number))
 
 
-def received(number, operator="alice", **changes):
+def received(number, operator="alice", *, body=b"", **changes):
+    """*body* is the envelope's bytes."""
     wanted = {"payload": hexed("payload", number, operator), "release": hexed("release", number)} | changes
-    votes = [(operator, bytes.fromhex(wanted["payload"]), bytes(32), wanted["release"])]
+    envelope = hashlib.sha256(body).digest()
+    votes = [(operator, bytes.fromhex(wanted["payload"]), envelope, wanted["release"])]
     return encode_entry(received_entries(votes)[0])
 
 
