@@ -1,9 +1,7 @@
 """``attestor check``: try each part that a deployment stands on; one finding each, with the remedy."""
 
-import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from shutil import disk_usage
@@ -11,6 +9,8 @@ from typing import Final
 
 from cryptography import x509
 
+from attestor.app import checklog
+from attestor.app.finding import Finding, tried
 from attestor.app.release_key import device_of, signing_keys_of
 from attestor.config import Config, Role, RoleView, ServedListener
 from attestor.core.errors import AttestorError, Unavailable
@@ -25,23 +25,13 @@ MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 _CERTIFICATE_ENDS_SOON: Final = timedelta(days=14)
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look found; ``remedy`` is there exactly when it is not ``ok``."""
-
-    part: str
-    ok: bool
-    detail: str
-    remedy: str | None = None
-
-
 async def check(config: Config, clock: Callable[[], datetime]) -> AsyncIterator[Finding]:
     """Try every part, each as the role that needs it. A part that fails is a finding, never an exception."""
     for warning in config.warnings:
         yield Finding("configuration", ok=True, detail=f"warning: {warning}")
     for finding in _policy(config, clock()):
         yield finding
-    for role in (Role.API, Role.SIGNER, Role.OWNER):
+    for role in Role:
         try:
             view = config.for_role(role)
         except AttestorError as error:
@@ -60,7 +50,12 @@ async def _of_role(config: Config, view: RoleView, clock: Callable[[], datetime]
     for served in view.listeners:
         if served.key is not None:
             yield _certificate(served, served.key, clock())
+    if view.role is Role.SEQUENCER:
+        async for finding in checklog.of_sequencer(config, view):
+            yield finding
     if view.role is Role.SIGNER:
+        async for finding in checklog.of_signer(config, view):
+            yield finding
         for finding in await hsm(config, view):
             yield finding
 
@@ -87,7 +82,7 @@ async def _database(view: RoleView, clock: Callable[[], datetime]) -> Finding:
             return Finding(part, ok=False, detail=behind, remedy="synchronise both hosts with NTP")
         return Finding(part, ok=True, detail=behind)
 
-    return await _tried(part, look, "start PostgreSQL, run attestor migrate, or correct [database]")
+    return await tried(part, look, "start PostgreSQL, run attestor migrate, or correct [database]")
 
 
 async def _schema(view: RoleView) -> Finding:
@@ -97,7 +92,7 @@ async def _schema(view: RoleView) -> Finding:
             return Finding("schema", ok=False, detail=f"lacks {', '.join(missing)}", remedy="run attestor migrate")
         return Finding("schema", ok=True, detail="up to date")
 
-    return await _tried("schema", look, "run attestor migrate")
+    return await tried("schema", look, "run attestor migrate")
 
 
 async def hsm(config: Config, view: RoleView) -> list[Finding]:
@@ -174,12 +169,3 @@ def _disk(config: Config) -> Finding:
         need = config.content.max_bytes >> 20
         return Finding("disk", ok=False, detail=detail, remedy=f"free {need} MiB there, or lower content.max_bytes")
     return Finding("disk", ok=True, detail=detail)
-
-
-async def _tried(part: str, look: Callable[[], Awaitable[Finding]], remedy: str) -> Finding:
-    try:
-        async with asyncio.timeout(20):
-            return await look()
-    except (AttestorError, TimeoutError) as error:
-        detail = error.sentence if isinstance(error, AttestorError) else "no answer within 20 s"
-        return Finding(part, ok=False, detail=detail, remedy=remedy)

@@ -8,7 +8,7 @@ import typer
 from attestor.cli.output import ConfigOption, Exit, JsonOption, leave, now, say, say_json
 
 if TYPE_CHECKING:
-    from attestor.app.check import Finding
+    from attestor.app.finding import Finding
     from attestor.config import Config
 
 hsm = typer.Typer(help="The HSM that holds the release keys.", no_args_is_help=True)

@@ -4,8 +4,10 @@ import pytest
 import structlog
 
 from attestor.api.listeners import Listener
+from attestor.api.metrics import Standing
 from attestor.core import wire
 from attestor.core.errors import Unavailable
+from attestor.service.ports import SignerStatus
 
 HEX = "ab" * 32
 
@@ -63,6 +65,41 @@ async def test_metrics_count_by_route_status_and_problem_and_never_by_what_clien
     assert 'attestor_http_problems_total{code="release-unknown"} 1.0' in text
     assert 'attestor_http_seconds_count{route="/healthz"} 1.0' in text
     assert "secret-path" not in text
+
+
+def signer_status(instance, code):
+    return SignerStatus(instance, code != "signing", code, "A sentence.", 7, HEX)
+
+
+async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
+    seen = [
+        Standing([signer_status("signer-1", "signing"), signer_status("b", "log-forked")], size=9, published=7),
+        Unavailable("database-unavailable", "It is away."),
+    ]
+
+    async def standing():
+        found = seen.pop(0)
+        if isinstance(found, Unavailable):
+            raise found
+        return found
+
+    running = await start(Listener("127.0.0.1:0", frozenset({"operate", "read"})), standing=standing)
+    address = f"http://127.0.0.1:{running.addresses[0][1]}/metrics"
+    async with http.get(address) as answer:
+        text = await answer.text()
+    for line in (
+        'attestor_signer_halted{code="signing",instance="signer-1"} 0.0',
+        'attestor_signer_halted{code="log-forked",instance="b"} 1.0',
+        "attestor_log_size 9.0",
+        "attestor_log_published 7.0",
+    ):
+        assert line in text.splitlines()
+    async with http.get(address) as answer:
+        text = await answer.text()
+    assert answer.status == 200
+    assert "attestor_http_requests" in text
+    assert "attestor_signer" not in text
+    assert "attestor_log" not in text
 
 
 async def test_log_lines_carry_the_request_and_the_release(public, http):

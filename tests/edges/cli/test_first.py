@@ -48,7 +48,7 @@ def test_after_the_printed_steps_what_init_wrote_loads_for_each_role(started):
 
     assert config.warnings == ()
     assert config.hsm.production
-    for role in ("api", "signer", "owner"):
+    for role in ("api", "sequencer", "signer", "owner"):
         assert "password=" in config.for_role(role).dsn.reveal()
 
 

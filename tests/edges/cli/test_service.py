@@ -2,11 +2,15 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 import time
+from subprocess import run
 
 import pytest
 
+from attestor.anchor.anchorfile import make_anchor
 from attestor.cli.output import Exit
+from tests.logkeys import log_signer, seal_secret
 
 
 def purl_of(file):
@@ -16,7 +20,19 @@ def purl_of(file):
 def test_check_finds_every_part_of_a_running_deployment_right(attestor, service):
     said = attestor("check", "--config", service.config)
     assert (said.code, [line for line in said.out.splitlines() if not line.startswith("ok ")]) == (Exit.YES, [])
-    for part in ("tier packages", "database as api", "database as signer", "schema", "key isos", "listener", "disk"):
+    for part in (
+        "tier packages",
+        "database as api",
+        "database as sequencer",
+        "database as signer",
+        "schema",
+        "key isos",
+        "log key",
+        "signer's seal",
+        "anchor",
+        "listener",
+        "disk",
+    ):
         assert part in said.out
 
 
@@ -43,6 +59,22 @@ def test_check_as_json_has_a_remedy_exactly_where_something_fails(attestor, serv
         pytest.param(
             lambda folder: shutil.copy(folder / "build-service.pem", folder / "server.pem"),
             ("listener", "attestor ca issue"), id="a certificate that is not the key's",
+        ),
+        pytest.param(
+            lambda folder: (folder / "credentials/log-key").write_text(log_signer("attestor.localhost").skey),
+            ("log key", "the policy's log.key"), id="another log's key",
+        ),
+        pytest.param(
+            lambda folder: (folder / "credentials/signer-seal").write_text(seal_secret("mallory")),
+            ("signer's seal", "the policy's log.signers"), id="a seal that the policy does not name",
+        ),
+        pytest.param(
+            lambda folder: (folder / "anchor/anchor.json").unlink(),
+            ("anchor: There is no anchor", "never by copying"), id="no anchor",
+        ),
+        pytest.param(
+            lambda folder: new_anchor(folder, 10**9),
+            ("anchor: it has seen 1000000000 entries", "log recover"), id="a database that was rolled back",
         ),
         pytest.param(
             lambda folder: edit(folder, "max_bytes = 68719476736", "max_bytes = 1125899906842624"),
@@ -81,6 +113,24 @@ def test_check_tells_a_wrong_passphrase_from_a_device_that_is_busy(attestor, ser
     assert "Remedy: try again in a few seconds" in busy.out
 
 
+def test_check_finds_a_database_that_was_forked(attestor, attest, service, package, tmp_path):
+    attest("alice", package)
+    folder = copied(service, tmp_path)
+    new_anchor(folder, 1)
+    done = attestor("check", "--config", folder / "attestor.toml")
+    assert (done.code, "FAIL  anchor: the log's first 1 entries are not those" in done.out) == (Exit.ERROR, True), (
+        done.out
+    )
+
+
+def test_a_signer_whose_anchor_was_deleted_halts_and_its_exit_code_says_so(service, tmp_path):
+    folder = copied(service, tmp_path)
+    (folder / "anchor/anchor.json").unlink()
+    serve = [sys.executable, "-m", "attestor", "serve", "--config", folder / "attestor.toml", "--role", "signer"]
+    done = run(serve, capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, "[anchor-missing]" in done.stderr) == (Exit.HALTED, True)
+
+
 def copied(service, tmp_path):
     """The deployment's files, to be spoiled, beside the parts that go on running."""
     folder = tmp_path / "copy"
@@ -92,6 +142,11 @@ def edit(folder, old, new):
     path = folder / "attestor.toml"
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
+
+
+def new_anchor(folder, size):
+    (folder / "anchor/anchor.json").unlink()
+    make_anchor(folder / "anchor", size, b"\xab" * 32)
 
 
 def revoke_all(policy):

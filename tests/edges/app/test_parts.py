@@ -1,0 +1,104 @@
+"""What readiness says of signers and log."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from attestor.app import parts
+from attestor.app.parts import log_probe, signer_probe, standing
+from attestor.core.errors import Rejected
+from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
+from attestor.core.tlog.merkle import EMPTY_ROOT
+from attestor.service.ports import SignerStatus
+from attestor.store.progress import LogProgress
+from tests.logkeys import log_policy, log_signer
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ORIGIN = "attestor.example.org"
+
+
+class Ledger:
+    def __init__(self, *statuses):
+        self.statuses = statuses
+
+    async def signers(self):
+        return list(self.statuses)
+
+
+def status(instance="signer-1", *, ago=1, halted=False):
+    code, sentence = ("log-forked", "There are two logs.") if halted else ("signing", "Signs.")
+    return SignerStatus(instance, halted, code, sentence, 7, "ab" * 32, NOW - timedelta(seconds=ago))
+
+
+@pytest.mark.parametrize(
+    ("statuses", "ready", "said"),
+    [
+        pytest.param([], False, "no signer has reported", id="none at all"),
+        pytest.param([status()], True, "signer-1 spoke 1 s ago, anchor at 7 entries", id="one at work"),
+        pytest.param([status(ago=30)], True, "spoke 30 s ago", id="one that is about to speak"),
+        pytest.param([status(ago=31)], False, "spoke 31 s ago", id="one that is silent"),
+        pytest.param([status(ago=-4)], True, "spoke 0 s ago", id="one whose clock is a little ahead"),
+        pytest.param([status(halted=True)], False, "signer-1 halted [log-forked]: There are two logs.", id="one that halted"),
+        pytest.param([status(), status("b", halted=True)], False, "b halted", id="one of two halted"),
+        pytest.param([status(), status("b", ago=90)], False, "b spoke 90 s ago", id="one of two is silent"),
+        pytest.param([status(), status("b", ago=86_400)], True, "signer-1 spoke", id="one of two was taken away"),
+        pytest.param([status(ago=86_400, halted=True)], False, "no signer has reported", id="none for a day"),
+    ],
+)  # fmt: skip
+async def test_signers_are_ready_when(statuses, ready, said):
+    part = await signer_probe(Ledger(*statuses), lambda: NOW)()
+    assert (part.part, part.ready) == ("signer", ready)
+    assert said in part.detail
+
+
+class Source:
+    def __init__(self, note):
+        self.note = note
+
+    async def checkpoint(self):
+        return self.note
+
+
+def checkpoint(origin=ORIGIN, name="log"):
+    signer = log_signer(origin, name)
+    return sign_checkpoint(Checkpoint(signer.verifier.name, 0, EMPTY_ROOT), signer)
+
+
+@pytest.mark.parametrize(
+    ("held", "ready", "said"),
+    [
+        pytest.param(None, True, "3 of 5 entries are published", id="all of it is published"),
+        pytest.param(59.0, True, "the rest waits for 2 witnesses", id="witnesses take a moment"),
+        pytest.param(61.0, False, "the rest waits for 2 witnesses", id="witnesses are silent"),
+    ],
+)
+async def test_the_log_is_ready_when(monkeypatch, held, ready, said):
+    async def progress(_pool):
+        return LogProgress(5, 3, held)
+
+    monkeypatch.setattr(parts, "log_progress", progress)
+    witnesses = {"a": "https://a.example", "b": "https://b.example"}
+    policy = log_policy(ORIGIN, quorum=2, witnesses=witnesses)
+    part = await log_probe(Source(checkpoint()), None, policy)()
+    assert (part.part, part.ready, part.age_seconds) == ("log", ready, held or 0.0)
+    assert said in part.detail
+
+
+async def test_a_log_without_checkpoint_is_not_ready():
+    part = await log_probe(Source(None), None, log_policy(ORIGIN))()
+    assert (part.ready, part.detail) == (False, "no checkpoint: is a sequencer running?")
+
+
+async def test_another_log_than_the_policys_is_not_ready():
+    with pytest.raises(Rejected):
+        await log_probe(Source(checkpoint("other.example.org")), None, log_policy(ORIGIN))()
+
+
+async def test_metrics_show_what_readiness_counts(monkeypatch):
+    async def progress(_pool):
+        return LogProgress(5, 3, None)
+
+    monkeypatch.setattr(parts, "log_progress", progress)
+    halted, gone = status(halted=True), status("old", ago=100_000)
+    read = await standing(Ledger(halted, gone), None, lambda: NOW)()
+    assert (read.signers, read.size, read.published) == ([halted], 5, 3)
