@@ -198,12 +198,12 @@ def parse_note(raw: bytes) -> Note:
 
 def parse_signature_line(text: str) -> SignatureLine:
     """Read one signature line without its newline; raises ``Malformed`` ``note-malformed``."""
-    name, separator, encoded = text.removeprefix(_SIGNATURE_START).partition(" ")
+    name, _, encoded = text.removeprefix(_SIGNATURE_START).partition(" ")
     try:
         raw = read_base64(encoded)
     except ValueError:
         raise _note_malformed() from None
-    if not text.startswith(_SIGNATURE_START) or not separator or not _is_name(name) or len(raw) <= 4:
+    if not text.startswith(_SIGNATURE_START) or not _is_name(name) or len(raw) <= 4:
         raise _note_malformed()
     return SignatureLine(name, raw[:4], raw[4:])
 

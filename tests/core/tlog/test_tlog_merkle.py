@@ -246,6 +246,58 @@ def test_a_consistency_proof_in_which_anything_is_changed_fails(case, data):
     assert refused.value.code == "consistency-proof"
 
 
+EIGHT = [mth(ENTRIES[at : at + 1]) for at in range(8)]
+# Each has a right root, reached from the claimed leaf by hashing; only lengths and the claimed sizes give it away.
+FORGED_INCLUSIONS = {
+    "a root that is no hash, as the leaf": {"leaf": b"x", "index": 0, "size": 1, "proof": [], "root": b"x"},
+    "a byte of the leaf moved to its sibling": {
+        "leaf": EIGHT[0][:31],
+        "index": 0,
+        "size": 2,
+        "proof": [EIGHT[0][31:] + EIGHT[1]],
+        "root": LOG.root(2),
+    },
+    "a tree said to be larger": {"leaf": EIGHT[0], "index": 0, "size": 4, "proof": [EIGHT[1]], "root": LOG.root(2)},
+    "a tree said to be smaller, and the index with it": {
+        "leaf": EIGHT[2],
+        "index": 0,
+        "size": 2,
+        "proof": path(2, ENTRIES[:4]),
+        "root": LOG.root(4),
+    },
+    "the inner node of a larger tree as a leaf": {
+        "leaf": node_hash(EIGHT[0], EIGHT[1]),
+        "index": 0,
+        "size": 4,
+        "proof": path(0, ENTRIES[:4])[1:],
+        "root": LOG.root(4),
+    },
+}
+
+
+@pytest.mark.parametrize("what", FORGED_INCLUSIONS)
+def test_a_forged_inclusion_fails_with(what):
+    with pytest.raises(Rejected) as refused:
+        verify_inclusion(**FORGED_INCLUSIONS[what])
+    assert refused.value.code == "inclusion-proof"
+
+
+FORGED_GROWTH = {
+    "no proof at all": (3, LOG.root(3), 4, LOG.root(4), []),
+    "a byte of the old root moved to its sibling": (1, EIGHT[0][:31], 2, LOG.root(2), [EIGHT[0][31:] + EIGHT[1]]),
+    "a tree said to be larger": (1, LOG.root(1), 4, LOG.root(2), [EIGHT[1]]),
+    "both trees said to be smaller": (3, LOG.root(7), 4, LOG.root(8), subproof(7, ENTRIES[:8])),
+}
+
+
+@pytest.mark.parametrize("what", FORGED_GROWTH)
+def test_a_forged_growth_fails_with(what):
+    old_size, old_root, size, root, proof = FORGED_GROWTH[what]
+    with pytest.raises(Rejected) as refused:
+        verify_consistency(old_size=old_size, old_root=old_root, size=size, root=root, proof=proof)
+    assert refused.value.code == "consistency-proof"
+
+
 @pytest.mark.parametrize("size", [1, 2, 3, 256, 700])
 def test_nothing_but_the_empty_tree_s_root_stands_for_size_0(size):
     verify_consistency(old_size=0, old_root=EMPTY_ROOT, size=size, root=LOG.root(size), proof=[])
