@@ -11,6 +11,7 @@ import pytest_asyncio
 from attestor.app.clock import now
 from attestor.content.spool import Spool
 from attestor.service.gate import Gate
+from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
 from attestor.store.log import PostgresLog
@@ -69,6 +70,7 @@ class Ground:
             spool=spool,
             watch=watch,
             log=PostgresLog(pool),
+            archive=PostgresArchive(pool),
             now=clock,
         )
 
