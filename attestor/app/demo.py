@@ -71,7 +71,9 @@ class _Demo:
 
     async def run(self) -> None:
         async with AsyncExitStack() as stack:
-            say("starting: PostgreSQL, an emulated NetHSM (provisioned over TLS through the real SDK), API, sequencer, signer")
+            say(
+                "starting: PostgreSQL, an emulated NetHSM (provisioned over TLS through the real SDK), API, sequencer, signer"
+            )
             log_file = stack.enter_context((self._folder / "service.log").open("wb"))
             placed = await stack.enter_async_context(running(self._config, say, log_file=log_file))
             tls = client_tls(

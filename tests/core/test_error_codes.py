@@ -77,13 +77,16 @@ def named_code(tree):
 @cache
 def codes():
     trees = list(sources())
-    places = dict.fromkeys(CLASSES, 0) | dict(code_parameters(trees))
+    # Two functions of one name may take it in different places.
+    places = {(name, 0) for name in CLASSES} | set(code_parameters(trees))
     found = set()
     for tree in trees:
         found.update(named_code(tree))
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and called(node) in places and len(node.args) > places[called(node)]:
-                found.update(spelled(node.args[places[called(node)]]))
+            if isinstance(node, ast.Call):
+                for place, argument in enumerate(node.args):
+                    if (called(node), place) in places:
+                        found.update(spelled(argument))
             if isinstance(node, ast.keyword) and node.arg == "code":
                 found.update(spelled(node.value))
     return sorted(code for code in found if CODE.fullmatch(code))

@@ -16,8 +16,9 @@ from attestor.client.signing import sign_file
 from attestor.config import load_config
 from attestor.embedded.ca import CertificateAuthority
 from tests.conftest import _run
+from tests.logkeys import log_signer, seal_secret
 from tests.system.houses import House
-from tests.system.policytext import deployment_text, policy_text
+from tests.system.policytext import ORIGIN, deployment_text, policy_text
 
 # The key of reproducible.archlinux.org as it publishes it: with a NULL that RFC 8410 forbids.
 ARCH_REBUILDER = """-----BEGIN PUBLIC KEY-----
@@ -57,6 +58,8 @@ def _lay_out(folder):
         clients[name] = issued.client_fingerprint
     keys = {operator: House(folder).key(operator).public_pem for operator in OPERATORS}
     (folder / "policy.toml").write_text(policy_text(keys, ARCH_REBUILDER, clients))
+    (folder / "credentials/log-key").write_text(log_signer(ORIGIN).skey)
+    (folder / "credentials/signer-seal").write_text(seal_secret())
     config = folder / "attestor.toml"
     config.write_text(deployment_text(config.read_text()))
 

@@ -5,6 +5,7 @@ from subprocess import run
 
 import pytest
 
+from attestor.cli.output import Exit
 from attestor.config import load_config
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -20,7 +21,7 @@ def test_systemd_itself_finds_nothing_wrong_with_the_units(tool, tmp_path):
     for unit in (ROOT / "ops/systemd").iterdir():
         # The program's place in production is not there on the machine that tests.
         (tmp_path / unit.name).write_text(unit.read_text().replace("/opt/attestor/bin/attestor", sys.executable))
-    names = [str(tmp_path / name) for name in ("attestor-api.service", "attestor-signer.service", "attestor.target")]
+    names = [str(tmp_path / name) for name in (*(unit.name for unit in UNITS), "attestor.target")]
 
     seen = run(
         [verify, "--man=no", "--recursive-errors=no", "verify", *names], capture_output=True, text=True, check=False
@@ -53,11 +54,27 @@ def test_each_role_is_handed_exactly_the_credentials_that_it_reads(tmp_path):
             config.database.passwords.api,
             *(listener.key for listener in config.listeners if listener.key),
         },
+        "attestor-sequencer": {config.database.passwords.sequencer, config.log.key},
         "attestor-signer": {
+            config.signer.seal,
             config.database.passwords.signer,
             *(key.passphrase for key in config.signing_keys.values()),
         },
     }
+
+
+def test_the_anchor_is_the_signers_alone():
+    for unit in UNITS:
+        shut = "-/var/lib/attestor-anchor" in settings(unit, "InaccessiblePaths")[0].split()
+        own = any("attestor-anchor" in folders.split() for folders in settings(unit, "StateDirectory"))
+        assert (shut, own) == ((False, True) if unit.stem == "attestor-signer" else (True, False)), unit.stem
+
+
+@pytest.mark.parametrize("role", ["sequencer", "signer"])
+def test_what_halted_is_not_started_again_by_itself(role):
+    assert settings(ROOT / f"ops/systemd/attestor-{role}.service", "RestartPreventExitStatus") == [
+        str(int(Exit.HALTED))
+    ]
 
 
 def test_the_container_runs_as_an_ordinary_user_from_the_pinned_lock():
