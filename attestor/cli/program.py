@@ -9,7 +9,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from attestor import __version__
-from attestor.cli import audit, deployment, first, log, policy, releases, requests, service
+from attestor.cli import audit, deployment, first, log, logtools, policy, releases, requests, service
 from attestor.cli.output import Exit, plain
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
 )
 for audience in (first, service, deployment, releases, requests, audit):
     audience.register(app)
+logtools.register(log.app)
 app.add_typer(policy.app, name="policy")
 app.add_typer(log.app, name="log")
 app.add_typer(first.authority, name="ca")

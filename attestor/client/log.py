@@ -51,7 +51,10 @@ class HttpLog:
     async def checkpoint(self) -> bytes | None:
         try:
             return await self._bytes("checkpoint", MAX_NOTE_BYTES)
-        except Missing:
+        except Missing as error:
+            # Our service says so where there is no log at all; elsewhere nobody can tell that from an empty one.
+            if error.code == "not-found":
+                raise
             return None
 
     async def tile(self, tile: Tile) -> bytes:
