@@ -39,6 +39,11 @@ async def envelope(call: Call) -> web.StreamResponse:
     return call.tagged(kept)
 
 
+async def bundle(call: Call) -> web.StreamResponse:
+    """All that an offline check of a signed release needs, in one document: `attestor verify` takes it."""
+    return call.tagged(await call.house.gate.bundle(call.path["releaseId"]))
+
+
 async def openapi(call: Call) -> web.StreamResponse:
     """This interface, as OpenAPI 3.1."""
     return call.tagged(call.house.document)

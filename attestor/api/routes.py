@@ -62,6 +62,7 @@ ROWS: Final = (
     Row("GET", _R + "/{releaseId}", "read", read.release, _RELEASE, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/explanation", "read", read.explanation, wire.Explanation, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/envelopes/{operator}/{payloadDigest}", "read", read.envelope, JSON, (200, 304, 400, 404, 503)),
+    Row("GET", _R + "/{releaseId}/bundle", "read", read.bundle, JSON, (200, 304, 400, 404, 503)),
     Row("GET", "/log/checkpoint", "read", log.checkpoint, log.CHECKPOINT_TYPE, (200, 304, 400, 404, 503)),
     Row("GET", "/log/tile/{tile}", "read", log.tile, log.TILE_TYPE, (200, 400, 404, 503)),
     Row("GET", "/openapi.json", "read", read.openapi, JSON, (200, 304, 400)),

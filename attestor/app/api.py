@@ -16,6 +16,7 @@ from attestor.config import Config, ServedListener
 from attestor.content.spool import Spool
 from attestor.core.errors import AttestorError
 from attestor.service.gate import Gate
+from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
 from attestor.store.log import PostgresLog
@@ -41,7 +42,15 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
         pool = await stack.enter_async_context(connect(settings))
         watch = await stack.enter_async_context(listening(settings))
         ledger, source = PostgresLedger(pool), PostgresLog(pool)
-        gate = Gate(ledger=ledger, policy=config.policy, spool=spool, watch=watch, log=source, now=now)
+        gate = Gate(
+            ledger=ledger,
+            policy=config.policy,
+            spool=spool,
+            watch=watch,
+            log=source,
+            archive=PostgresArchive(pool),
+            now=now,
+        )
         await stack.enter_async_context(_again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS))
         await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS))
         running = await door.serve(

@@ -10,7 +10,7 @@ from typing import Final, Self, TypeVar
 import aiohttp
 import msgspec
 
-from attestor.client.answers import body, decoded
+from attestor.client.answers import MAX_ANSWER, body, decoded
 from attestor.client.patience import patiently, reached
 from attestor.core.errors import Rejected
 from attestor.core.wire import (
@@ -82,6 +82,10 @@ class AttestorClient:
     async def envelope(self, release_id: str, operator: str, payload_digest: str) -> bytes:
         """One attestation, byte for byte as it came."""
         return await self._bytes(f"/v1/releases/{release_id}/envelopes/{operator}/{payload_digest}")
+
+    async def bundle(self, release_id: str) -> bytes:
+        """All that an offline check of a signed release needs. Raises ``Missing`` until it is signed."""
+        return await self._bytes(f"/v1/releases/{release_id}/bundle", MAX_ANSWER)
 
     async def ask(self, asked: SigningRequestAsk) -> SigningRequestView:
         """Ask for a signature; asking again joins the live or signed request."""

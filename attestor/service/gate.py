@@ -18,7 +18,8 @@ from attestor.core.wire import (
 from attestor.service import read
 from attestor.service.admit import Admission
 from attestor.service.ask import Client, Desk
-from attestor.service.logports import LogSource
+from attestor.service.bundle import bundle
+from attestor.service.logports import Archive, LogSource
 from attestor.service.ports import Ledger, ReleaseFilter, Spool, Watch
 from attestor.service.tidy import tidy_spool
 
@@ -36,10 +37,12 @@ class Gate:
         spool: Spool,
         watch: Watch,
         log: LogSource,
+        archive: Archive,
         now: Callable[[], datetime],
     ) -> None:
         self._ledger = ledger
         self._log = log
+        self._archive = archive
         self._policy = policy
         self._now = now
         self._spool = spool
@@ -92,6 +95,10 @@ class Gate:
         if body is None:
             raise Missing("envelope-unknown", "No such attestation is kept for this release.")
         return body
+
+    async def bundle(self, release_id: str) -> bytes:
+        """All that an offline check of a signed release needs. Raises ``Missing`` ``not-signed``."""
+        return await bundle(_hex(release_id, "release-unknown"), self._archive, self._log)
 
     async def checkpoint(self) -> bytes | None:
         """The log's published checkpoint; ``None`` before the first."""

@@ -16,6 +16,7 @@ from attestor.content.spool import Spool
 from attestor.embedded.device import emulator
 from attestor.service.gate import Gate
 from attestor.service.sign import sign_next
+from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import Listener
 from attestor.store.log import PostgresLog
@@ -90,6 +91,7 @@ async def test_a_kill_at_any_await_leaves_one_signature_or_a_request_to_sign(  #
             spool=spool,
             watch=Listener(),
             log=PostgresLog(api),
+            archive=PostgresArchive(api),
             now=now,
         )
         requests = await opened_requests(gate, make_release, tmp_path / "files")

@@ -104,6 +104,11 @@ class StandIn:
             raise Missing("envelope-unknown", "No such attestation.")
         return b'{"as":  "it came"}'
 
+    async def bundle(self, release_id):
+        if release_id != HEX:
+            raise Missing("not-signed", "No signature of this release can be read.")
+        return b'{"type":"attestor-bundle"}'
+
     async def checkpoint(self):
         return await self.log.checkpoint()
 

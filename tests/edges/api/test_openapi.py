@@ -19,6 +19,7 @@ from tests.edges.api.standin import StandIn
 ALL = frozenset({"read", "submit", "request", "operate"})
 OPERATIONS = {
     "GET /healthz", "GET /log/checkpoint", "GET /log/tile/{tile}", "GET /metrics", "GET /openapi.json", "GET /readyz", "GET /v1/releases", "GET /v1/releases/{releaseId}",
+    "GET /v1/releases/{releaseId}/bundle",
     "GET /v1/releases/{releaseId}/envelopes/{operator}/{payloadDigest}", "GET /v1/releases/{releaseId}/explanation",
     "GET /v1/signing-requests", "GET /v1/signing-requests/{requestId}", "GET /v1/signing-requests/{requestId}/signature",
     "POST /v1/attestations", "POST /v1/attestations:batch", "POST /v1/signing-requests",

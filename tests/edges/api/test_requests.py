@@ -143,6 +143,18 @@ async def test_an_envelope_is_given_byte_for_byte(public, http):
         assert await answer.read() == b'{"as":  "it came"}'
 
 
+async def test_a_bundle_is_json_that_can_be_polled(public, http):
+    url = f"{public}/v1/releases/{HEX}/bundle"
+    async with http.get(url) as answer:
+        assert (answer.status, answer.content_type) == (200, "application/json")
+        assert await answer.read() == b'{"type":"attestor-bundle"}'
+        tag = answer.headers["ETag"]
+    async with http.get(url, headers={"If-None-Match": tag}) as answer:
+        assert answer.status == 304
+    async with http.get(f"{public}/v1/releases/{'0' * 64}/bundle") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (404, "not-signed")
+
+
 async def test_who_waits_is_answered_when_the_process_ends(start, tls_files, gate, https):
     running = await start(Listener("127.0.0.1:0", frozenset({"request"}), tls_files))
     base = f"https://127.0.0.1:{running.addresses[0][1]}/v1/signing-requests"
