@@ -9,7 +9,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from attestor import __version__
-from attestor.cli import audit, deployment, first, log, logtools, policy, releases, requests, service
+from attestor.cli import audit, deployment, first, log, logtools, policy, releases, requests, service, verify
 from attestor.cli.output import Exit, plain
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for audience in (first, service, deployment, releases, requests, audit):
+for audience in (first, service, deployment, releases, requests, audit, verify):
     audience.register(app)
 logtools.register(log.app)
 app.add_typer(policy.app, name="policy")

@@ -1,13 +1,13 @@
 """For who wants to know: what was agreed, by whom, and why not. Needs no account."""
 
 import re
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from attestor.cli.connection import CaOption, Connection, ServerOption
-from attestor.cli.output import Exit, JsonOption, leave, say, say_json, say_table
+from attestor.cli.output import Exit, JsonOption, leave, note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,6 +27,7 @@ SubjectArgument = Annotated[
 def register(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("explain")(explain)
+    app.command("bundle")(bundle)
 
 
 def status(  # noqa: PLR0913 - one flag each
@@ -77,6 +78,31 @@ def explain(
         for one in explained:
             _print(one)
     leave(_outcome(one.release.decision for one in explained))
+
+
+def bundle(
+    subject: SubjectArgument,
+    *,
+    server: ServerOption,
+    ca: CaOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where it goes (default: the release's file name with .bundle).")
+    ] = None,
+) -> None:
+    """Fetch all that an offline check of a signed release needs: attestor verify takes it."""
+    from attestor.core.errors import Rejected
+
+    async def work(client: "AttestorClient") -> tuple[str, bytes]:
+        found = await _find(client, subject, {}, _PAGE)
+        if len(found) > 1:
+            raise Rejected("several-releases", f"{len(found)} releases fit {subject!r}: name one by its id.")
+        return found[0].file_name, await client.bundle(found[0].id)
+
+    file_name, document = Connection(server, ca).run(work)
+    # Whatever the service calls it, it stays in this folder.
+    target = out or Path(f"{PurePath(file_name).name}.bundle")
+    target.write_bytes(document)
+    note(f"{target}: {len(document)} bytes")
 
 
 async def _find(

@@ -14,7 +14,9 @@ def register(app: typer.Typer) -> None:
 def serve(
     *,
     config: Annotated[Path | None, typer.Option(help="The deployment file, attestor.toml.")] = None,
-    role: Annotated[Literal["api", "sequencer", "signer"] | None, typer.Option(help="Run this role only, in this process.")] = None,
+    role: Annotated[
+        Literal["api", "sequencer", "signer"] | None, typer.Option(help="Run this role only, in this process.")
+    ] = None,
     embedded: Annotated[
         Path | None, typer.Option(help="A folder for an embedded service with all its parts; made where it is missing.")
     ] = None,
