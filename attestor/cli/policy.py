@@ -8,7 +8,7 @@ import typer
 from attestor.cli.output import JsonOption, now, say, say_json, say_table
 
 if TYPE_CHECKING:
-    from attestor.core.governance import Governance, TierGovernance
+    from attestor.core.governance import Governance, LogGovernance, TierGovernance
 
 app = typer.Typer(help="The policy file.", no_args_is_help=True)
 
@@ -32,11 +32,20 @@ def check(
 
 def _print(governance: "Governance") -> None:
     say(f"{governance.origin}: policy serial {governance.serial}, sha256 {governance.digest}")
+    say("")
+    say_table(("log", governance.log.origin), _log_rows(governance.log))
     for tier in governance.tiers:
         say("")
         say_table(("tier", tier.name), _rows(tier))
     for warning in governance.warnings:
         say(f"warning: {warning}")
+
+
+def _log_rows(log: "LogGovernance") -> list[tuple[str, str]]:
+    return [
+        ("sealed by", "\n".join(log.signers)),
+        ("witnesses", f"{log.quorum} needed of {len(log.witnesses)}: {', '.join(log.witnesses) or 'none'}"),
+    ]
 
 
 def _rows(tier: "TierGovernance") -> list[tuple[str, str]]:

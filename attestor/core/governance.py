@@ -38,12 +38,23 @@ class TierGovernance(msgspec.Struct, frozen=True, rename="camel"):
     warnings: tuple[str, ...]
 
 
+class LogGovernance(msgspec.Struct, frozen=True, rename="camel"):
+    """Which log counts, and who vouches for it."""
+
+    origin: str
+    signers: tuple[str, ...]
+    """Lower-case hex SHA-256 of each seal's DER SubjectPublicKeyInfo."""
+    quorum: int
+    witnesses: tuple[str, ...]
+
+
 class Governance(msgspec.Struct, frozen=True, rename="camel"):
     """A whole policy."""
 
     origin: str
     serial: int
     digest: str
+    log: LogGovernance
     tiers: tuple[TierGovernance, ...]
     warnings: tuple[str, ...]
 
@@ -54,6 +65,12 @@ def govern(policy: Policy, now: datetime) -> Governance:
         origin=policy.origin,
         serial=policy.serial,
         digest=policy.digest,
+        log=LogGovernance(
+            origin=policy.log.key.name,
+            signers=tuple(key.fingerprint for key in policy.log.seal_keys),
+            quorum=policy.log.quorum,
+            witnesses=tuple(witness.name for witness in policy.log.witnesses),
+        ),
         tiers=tuple(_tier(tier, policy, now) for tier in sorted(policy.tiers, key=lambda tier: tier.name)),
         warnings=(*_idle_operators(policy), *_ending_keys(policy, now)),
     )

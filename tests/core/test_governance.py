@@ -1,3 +1,4 @@
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -58,6 +59,13 @@ def test_a_tier_is_described_as_the_file_states_it():
     assert tier.operators == tier.able == ("alice", "bob", "carol")
     assert (tier.requesters, tier.networks) == (("build-service",), ("127.0.0.0/8", "::1/128"))
     assert tier.warnings == ()
+    assert (governance.log.origin, governance.log.quorum, governance.log.witnesses) == (
+        "attestor.example.org/log",
+        0,
+        (),
+    )
+    [seal] = governance.log.signers
+    assert re.fullmatch("[0-9a-f]{64}", seal)
 
 
 def test_an_architecture_is_spelled_as_in_the_file():

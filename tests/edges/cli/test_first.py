@@ -128,6 +128,8 @@ def test_policy_check_tells_people_the_same(attestor, started):
     assert said.code == Exit.YES
     assert "2 of 3: alice, bob, carol" in said.out
     assert "release-host (by silence)" in said.out
+    assert "attestor.example.org/log" in said.out
+    assert "0 needed of 0: none" in said.out
 
 
 @pytest.mark.parametrize(
