@@ -94,16 +94,23 @@ class LogBook(Protocol):
         """Return when something may be in the outbox, and at the latest after *seconds*."""
 
 
+@dataclass(frozen=True, slots=True)
+class WitnessAt:
+    """A witness's word that the newest checkpoint it accepted has this size, not the one that the proof began at."""
+
+    size: int
+
+
 class Witness(Protocol):
     """One C2SP tlog-witness."""
 
     @property
     def name(self) -> str: ...
 
-    async def add_checkpoint(self, old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> str:
-        """The cosignature line, verified under the witness's key.
+    async def add_checkpoint(self, old_size: int, proof: Sequence[bytes], checkpoint: bytes) -> str | WitnessAt:
+        """The cosignature line without its newline, verified under the witness's key, or where the witness is instead.
 
-        Raises ``WitnessBehind`` (409 with its size), ``Halted`` ``split-view``, ``Rejected``, ``Unavailable``.
+        Raises ``Halted`` ``split-view``, ``Rejected`` ``witness-…``, ``Unavailable`` ``witness-unavailable``.
         """
 
 
