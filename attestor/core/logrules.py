@@ -43,7 +43,7 @@ class Findings:
     first: list[Finding] = field(default_factory=list)
     more: int = 0
 
-    def add(self, code: str, sentence: str, index: int | None = None) -> None:
+    def found(self, code: str, sentence: str, index: int | None = None) -> None:
         if len(self.first) < self.limit:
             self.first.append(Finding(code, sentence, index))
         else:
@@ -55,7 +55,7 @@ class Findings:
         try:
             yield
         except errors as error:
-            self.add(error.code, error.sentence, index)
+            self.found(error.code, error.sentence, index)
 
 
 class LogRules:
@@ -89,7 +89,7 @@ class LogRules:
         self.kinds[told.kind] += 1
         key = _token(str(told.subject), told.kind, str(told.number))
         if key in self._keys:
-            self._findings.add(
+            self._findings.found(
                 "entry-twice", f"Entry {index} stands under a key that an earlier {told.kind} entry has already.", index
             )
         self._keys.add(key)
@@ -123,7 +123,7 @@ class LogRules:
     def _take_decision(self, index: int, entry: DecisionEntry) -> None:
         for vote in entry.counted:
             if _token(vote.operator, vote.payload, entry.release.id) not in self._received:
-                self._findings.add(
+                self._findings.found(
                     "vote-not-received",
                     f"Entry {index} decides with the payload {vote.payload} of {vote.operator}, and no earlier entry says that "
                     f"it was received for the release {entry.release.id}.",
@@ -134,14 +134,14 @@ class LogRules:
     def _take_signature(self, index: int, entry: SignatureEntry) -> None:
         decided = self._decisions.get(entry.decision)
         if decided is None:
-            self._findings.add(
+            self._findings.found(
                 "decision-missing",
                 f"Entry {index} is a signature of the release {entry.release}, and entry {entry.decision}, which it names, is no "
                 "earlier decision to sign.",
                 index,
             )
         elif _subject(entry) != (decided.request, decided.release.id, decided.artifact.sha256, decided.key):
-            self._findings.add(
+            self._findings.found(
                 "decision-differs",
                 f"Entry {index} is a signature of the release {entry.release}, and entry {entry.decision}, which it names, decided "
                 "on another request, release, digest or key.",

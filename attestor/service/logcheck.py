@@ -81,7 +81,7 @@ class _Checking:
         for level, hashes in self._upper.items():
             await self._compare(level, self._frontier.size // TILE**level - len(hashes), hashes)
         if self._frontier.root != self._checkpoint.root:
-            self._findings.add(
+            self._findings.found(
                 "root-differs",
                 f"The {size} entries do not come to the root hash of the checkpoint, which the log has signed.",
             )
@@ -94,7 +94,7 @@ class _Checking:
         try:
             return await self._source.tile(tile)
         except (Missing, Halted) as error:
-            self._findings.add(
+            self._findings.found(
                 "tile-missing", f"{tile.path}, which the checkpoint promises, is not served: {error.sentence}"
             )
             return None
@@ -122,7 +122,7 @@ class _Checking:
         try:
             entries = decode_bundle(bundle, tile.width)
         except Malformed as error:
-            self._findings.add(error.code, f"{Tile(BUNDLE, tile.index, tile.width).path}: {error.sentence}")
+            self._findings.found(error.code, f"{Tile(BUNDLE, tile.index, tile.width).path}: {error.sentence}")
             return None
         for index, entry in enumerate(entries, tile.index * TILE):
             self._rules.read(index, entry)
@@ -138,7 +138,7 @@ class _Checking:
     def _hold(self, tile: Tile, hashes: list[bytes], served: bytes) -> None:
         if b"".join(hashes) != served:
             place = next(_differences(hashes, served), len(hashes))
-            self._findings.add(
+            self._findings.found(
                 "tile-differs",
                 f"{tile.path} is not what its entries come to, from hash {place} of it on (entry {_first_entry(tile, place)}).",
             )
