@@ -19,8 +19,8 @@ from attestor.content.roots import DirectoryRoot, PullRoots
 from attestor.core.errors import AttestorError, Halted, Unavailable
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
-from attestor.service.ports import Queue, SignerStatus
-from attestor.service.sign import Signing, sign_next
+from attestor.service.ports import Job, Queue, SignerStatus
+from attestor.service.sign import Signing, bring_on
 from attestor.store.listen import Listener, listening
 from attestor.store.log import PostgresLog
 from attestor.store.pool import Settings, connect
@@ -102,7 +102,8 @@ async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers:
     async with asyncio.TaskGroup() as group:
         # Whoever finishes what is under way still waits for the log.
         beside = [group.create_task(each(process), name=each.__name__) for each in (_follow, _report_on)]
-        await asyncio.wait([group.create_task(_work(process, stop)) for _ in range(workers)])
+        turn = asyncio.Lock()
+        await asyncio.wait([group.create_task(_work(process, stop, turn)) for _ in range(workers)])
         for task in beside:
             task.cancel()
 
@@ -151,20 +152,34 @@ async def _anchor_size(process: SignerProcess) -> int:
         return 0
 
 
-async def _work(process: SignerProcess, stop: asyncio.Event) -> None:
+async def _work(process: SignerProcess, stop: asyncio.Event, turn: asyncio.Lock) -> None:
     while not stop.is_set():
         try:
-            job = await sign_next(process.signing)
+            # One looks for work at a time, so that a hint does not make every idle worker ask.
+            async with turn:
+                job = await _next_job(process, stop)
+            if job is not None:
+                await bring_on(process.signing, job)
+                log.info("worked", signing_request=str(job.request.id), release_id=job.request.release.id)
         except Halted:
             raise
         except AttestorError as error:
             log.warning("signing", code=error.code, detail=error.sentence)
             await until(stop, asyncio.sleep(process.poll_seconds))
-            continue
-        if job is None:
-            await until(stop, process.queue.due(process.poll_seconds))
-        else:
-            log.info("worked", signing_request=str(job.request.id), release_id=job.request.release.id)
+
+
+async def _next_job(process: SignerProcess, stop: asyncio.Event) -> Job | None:
+    """The next due request, once there is one; ``None`` when it is time to stop."""
+    while not stop.is_set():
+        due = asyncio.ensure_future(process.queue.due(process.poll_seconds))
+        try:
+            job = await process.queue.claim(process.signing.lease_seconds)
+            if job is not None:
+                return job
+            await until(stop, due)
+        finally:
+            due.cancel()
+    return None
 
 
 def _halted(error: Halted | ExceptionGroup[Exception]) -> Halted | None:

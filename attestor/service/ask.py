@@ -84,18 +84,16 @@ class Desk:
         return request_view(await self._own(client, request_id))
 
     async def wait(self, client: Client, request_id: str, seconds: float) -> SigningRequestView:
-        """Show the request once it is settled or has moved, at the latest after *seconds*."""
+        """Show the request once it is settled or waits for something else, at the latest after *seconds*."""
         before = request = await self._own(client, request_id)
         clock = asyncio.get_running_loop().time
         ends = clock() + seconds
-        while (
-            request.state not in _SETTLED and _standing(request) == _standing(before) and (left := ends - clock()) > 0
-        ):
+        while not _news(request, before) and (left := ends - clock()) > 0:
             # Listening begins before the look that decides to wait, so that no move falls between the two.
             moved = asyncio.ensure_future(self._watch.moved(request.release.id, left))
             try:
                 request = await self._own(client, request_id)
-                if request.state not in _SETTLED and _standing(request) == _standing(before):
+                if not _news(request, before):
                     await moved
                     request = await self._own(client, request_id)
             finally:
@@ -237,8 +235,11 @@ def _refuse_content(asked: SigningRequestAsk, tier: Tier) -> None:
         raise Rejected("hash-state-differs", "The hash state is not of the asked size and SHA-512.")
 
 
-def _standing(request: SigningRequest) -> tuple[State, str]:
-    return request.state, request.reason
+def _news(request: SigningRequest, before: SigningRequest) -> bool:
+    """Whether who waits would do anything else now: that a signer works on it is no news."""
+    if request.state is State.WAITING:
+        return (before.state, before.reason) != (request.state, request.reason)
+    return request.state in _SETTLED
 
 
 def _uuid(text: str) -> UUID:

@@ -14,14 +14,15 @@ Order of effects, and what a crash right after each leaves:
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from attestor.core.authorisation import Judgement, Never, NotNow, Seen, authorise, judge, standing
 from attestor.core.errors import AttestorError, Conflict, Halted, Missing, Rejected, Unavailable
+from attestor.core.evidence import Reading
 from attestor.core.lifecycle import State
 from attestor.core.past import LoggedDecision, Remembered
 from attestor.core.policy import Policy, Tier
@@ -29,7 +30,7 @@ from attestor.core.quorum import Decision
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.ports import ArtifactBytes, Evidence, Job, Made, Measure, Queue, Signer
-from attestor.service.weigh import as_of, decide, refuse_withheld, shown_votes, unlogged
+from attestor.service.weigh import Pair, decide, read_shown, refuse_changed, refuse_withheld, seen_pairs, unlogged
 
 MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 _LOOK_AGAIN_SECONDS: Final = 2.0
@@ -67,6 +68,7 @@ class _Case:
     tier: Tier
     signer: Signer
     evidence: Evidence
+    reading: Reading
     remembered: Remembered
 
     @property
@@ -81,20 +83,27 @@ class _Case:
 
 
 async def sign_next(signing: Signing) -> Job | None:
-    """Take the next due request and bring it to its next state; ``None`` when nothing is due.
+    """Take the next due request and bring it to its next state; ``None`` when nothing is due."""
+    job = await signing.queue.claim(signing.lease_seconds)
+    if job is not None:
+        await bring_on(signing, job)
+    return job
+
+
+async def bring_on(signing: Signing, job: Job) -> None:
+    """Bring a claimed request to its next state.
 
     Raises ``Halted`` after the claim was given back: nothing more may be signed by this process.
     """
-    job = await signing.queue.claim(signing.lease_seconds)
-    if job is None:
-        return None
     try:
         await _sign(signing, job)
     except Conflict:
         # Another signer holds it now: nothing of ours was written, and nothing is to be given back.
-        return job
+        return
     except Halted as error:
-        await signing.queue.give_back(job, State.QUEUED, error.code, error.sentence, _HALTED_SECONDS)
+        # What halted it must be known, also where the database that lied does not take the claim back.
+        with suppress(Unavailable):
+            await signing.queue.give_back(job, State.QUEUED, error.code, error.sentence, _HALTED_SECONDS)
         raise
     except Missing as error:
         await _give_back(signing, job, NotNow(error.code, error.sentence))
@@ -103,7 +112,6 @@ async def sign_next(signing: Signing) -> Job | None:
     except Unavailable as error:
         await _try_later(signing, job, error)
     await signing.queue.announce(job)
-    return job
 
 
 async def _sign(signing: Signing, job: Job) -> None:
@@ -127,10 +135,9 @@ async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
         return measure
     # The log had the time of the measurement to name the votes.
     case = await _logged(signing, case)
-    obstacle = unlogged(case.evidence, case.remembered)
+    obstacle = unlogged(case.evidence, case.reading, case.remembered)
     if obstacle is not None:
         return obstacle
-    refuse_withheld(case.job.request.release, case.evidence, case.remembered)
     judgement = _judged(signing, case, measure)
     if not isinstance(judgement, Judgement):
         return judgement
@@ -141,15 +148,20 @@ async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
     return await _with_pen(signing, case, measure, logged)
 
 
-async def _case(signing: Signing, job: Job) -> _Case:
-    tier = signing.policy.tier_of(job.request.release)
-    return _Case(
-        job=job,
-        tier=tier,
-        signer=signing.signers[tier.signing_key],
-        evidence=await signing.queue.evidence(job),
-        remembered=await signing.past.release(job.request.release.id, (), 0),
-    )
+async def _case(signing: Signing, job: Job, votes: Collection[Pair] = (), seconds: float = 0) -> _Case:
+    """The case with what the log says of it once it names *votes*, at the latest after *seconds*.
+
+    Raises ``Halted``: ``vote-withheld``, ``withdrawal-withheld``, ``signature-lost``, ``claim-changed``.
+    """
+    release = job.request.release
+    tier = signing.policy.tier_of(release)
+    # In this order: what was in the log before the database was asked, an honest database shows.
+    remembered = await signing.past.release(release.id, votes, seconds)
+    evidence = await signing.queue.evidence(job)
+    reading = read_shown(release, evidence, signing.policy)
+    refuse_withheld(release, evidence, remembered)
+    refuse_changed(release, evidence, reading)
+    return _Case(job, tier, signing.signers[tier.signing_key], evidence, reading, remembered)
 
 
 def _at_first_sight(signing: Signing, case: _Case) -> NotNow | Never | None:
@@ -163,9 +175,13 @@ def _at_first_sight(signing: Signing, case: _Case) -> NotNow | Never | None:
 
 
 async def _logged(signing: Signing, case: _Case) -> _Case:
-    """The case with what the log says once it names every vote shown, or as far as it has come."""
-    votes = shown_votes(case.evidence).keys()
-    return replace(case, remembered=await signing.past.release(case.job.request.release.id, votes, _LOGGED_SECONDS))
+    """The case as it stands once the log names every vote in it, or as far as both have come in time."""
+    clock = asyncio.get_running_loop().time
+    ends = clock() + _LOGGED_SECONDS
+    while True:
+        case = await _case(signing, case.job, seen_pairs(case.evidence, case.reading), ends - clock())
+        if clock() >= ends or unlogged(case.evidence, case.reading, case.remembered) is None:
+            return case
 
 
 def _judged(signing: Signing, case: _Case, measure: Measure) -> Judgement | NotNow | Never:
@@ -192,8 +208,7 @@ def _judged_as_of(signing: Signing, case: _Case, measure: Measure, index: int | 
 
 def _decision(signing: Signing, case: _Case, index: int | None) -> Decision:
     """The signer's own decision; with *index*, without the votes that the log names from there on: they came too late."""
-    evidence = as_of(case.evidence, case.remembered, index)
-    return decide(case.job.request.release, evidence, case.tier, signing.policy, signing.now())
+    return decide(case.reading, case.remembered, index, tier=case.tier, policy=signing.policy, now=signing.now())
 
 
 async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> LoggedDecision:
@@ -208,12 +223,10 @@ async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> Log
 async def _with_pen(signing: Signing, case: _Case, measure: Measure, logged: LoggedDecision) -> NotNow | Never | None:
     if logged.created > signing.now():
         raise Rejected("signing-time", f"The time fixed for this signature, {logged.created}, has not come yet.")
-    job = await signing.queue.renew(case.job, signing.lease_seconds)
-    async with case.signer.slot() as pen:
+    async with _kept(signing, case.job), case.signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
-        job = await signing.queue.renew(job, signing.lease_seconds)
+        job = await signing.queue.renew(case.job, signing.lease_seconds)
         case = await _case(signing, job)
-        refuse_withheld(job.request.release, case.evidence, case.remembered)
         judgement = _judged_as_of(signing, case, measure, logged.index)
         if not isinstance(judgement, Judgement):
             return judgement
@@ -243,7 +256,7 @@ async def _measured(signing: Signing, case: _Case) -> Measure | Never:
 
 @asynccontextmanager
 async def _kept(signing: Signing, job: Job) -> AsyncIterator[None]:
-    """Renew the lease meanwhile: to read tens of gigabytes takes longer than any lease that is short enough to be lost."""
+    """Renew the lease meanwhile: tens of gigabytes, or a queue at the HSM, take longer than a lease that may be lost soon."""
 
     async def renew() -> None:
         while True:

@@ -12,15 +12,14 @@ from asyncpg import Record
 from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lifecycle import State
-from attestor.service.ports import Document, Evidence, Job, Made, SignerStatus
+from attestor.service.ports import Document, Evidence, Job, Made, SignerStatus, Stated
+from attestor.service.tell import MAX_REFUSALS
 from attestor.store.listen import Listener
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
 from attestor.store.rows import release_of, request_of
 
-_SQL: Final = queries("queue.sql") | {
-    name: text for name, text in queries("ledger.sql").items() if name in {"envelopes_of", "withdrawals_of", "release"}
-}
+_SQL: Final = queries("queue.sql")
 
 
 class PostgresQueue:
@@ -32,38 +31,32 @@ class PostgresQueue:
 
     async def claim(self, lease_seconds: float) -> Job | None:
         with translated():
-            async with self._pool.acquire() as connection, connection.transaction():
-                while row := await connection.fetchrow(_SQL["claim"], lease_seconds):
-                    [names] = await connection.fetch(_SQL["release"], row["release_id"])
-                    try:
-                        request = request_of(row, release_of(names))
-                    except Unavailable as error:
-                        # It is always the first in the queue: left there, one such row would stop all the others.
-                        await self._set_aside(connection, row, error)
-                        continue
-                    return Job(request, row["fence"], row["lease_until"], row["clock"])
-                return None
+            while row := await self._pool.fetchrow(_SQL["claim"], lease_seconds):
+                try:
+                    request = request_of(row, release_of(row, "release_id"))
+                except Unavailable as error:
+                    # It is always the first in the queue: left there, one such row would stop all the others.
+                    await self._set_aside(row, error)
+                    continue
+                return Job(request, row["fence"], row["lease_until"], row["clock"])
+            return None
 
-    @staticmethod
-    async def _set_aside(connection: Connection, row: Record, error: Unavailable) -> None:
-        await connection.execute(
-            _SQL["give_back"], row["id"], row["fence"], str(State.ASIDE), error.code, error.sentence, 0.0
-        )
-        await connection.execute(_SQL["add_event"], row["release_id"], row["id"], str(State.ASIDE), error.sentence)
+    async def _set_aside(self, row: Record, error: Unavailable) -> None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(
+                _SQL["give_back"], row["id"], row["fence"], str(State.ASIDE), error.code, error.sentence, 0.0
+            )
+            await connection.execute(_SQL["add_event"], row["release_id"], row["id"], str(State.ASIDE), error.sentence)
 
     async def evidence(self, job: Job) -> Evidence:
-        release = job.request.release
         with translated():
-            async with self._pool.acquire() as connection:
-                envelopes = await connection.fetch(_SQL["envelopes_of"], bytes.fromhex(release.id))
-                withdrawals = await connection.fetch(_SQL["withdrawals_of"], bytes.fromhex(release.id))
-                signed = await connection.fetchval(_SQL["signed_digest"], bytes.fromhex(release.id))
-                policy_digest = await connection.fetchval(_SQL["policy_digest"], bytes.fromhex(release.id))
+            [row] = await self._pool.fetch(_SQL["evidence"], bytes.fromhex(job.request.release.id))
         return Evidence(
-            envelopes=tuple((row["operator"], row["body"], row["received_at"]) for row in envelopes),
-            withdrawals=tuple(row["body"] for row in withdrawals),
-            signed_digest=signed,
-            policy_digest=policy_digest,
+            envelopes=tuple(map(tuple, row["envelopes"])),
+            withdrawals=tuple(row["withdrawals"]),
+            signed_digest=row["signed_digest"],
+            policy_digest=row["policy_digest"],
+            stated=tuple(Stated(*claim) for claim in row["stated"]),
         )
 
     async def decide(self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence) -> None:
@@ -111,7 +104,7 @@ class PostgresQueue:
                     return
                 await self._note(connection, job, str(after), sentence)
                 if entry is not None:
-                    await self._enqueue(connection, entry, ())
+                    await self._refuse(connection, job, entry)
 
     async def signed(self, job: Job, made: Made, entry: Outgoing, documents: Sequence[Document]) -> None:
         release_id, digest = bytes.fromhex(job.request.release.id), made.authorisation.sha256
@@ -168,6 +161,13 @@ class PostgresQueue:
 
     async def due(self, seconds: float) -> None:
         await self._listener.moved(None, seconds)
+
+    @staticmethod
+    async def _refuse(connection: Connection, job: Job, entry: Outgoing) -> None:
+        release_id = bytes.fromhex(job.request.release.id)
+        await connection.execute(
+            _SQL["tell_refusal"], entry.subject, entry.kind, entry.number, entry.entry, release_id, MAX_REFUSALS
+        )
 
     @staticmethod
     async def _enqueue(connection: Connection, entry: Outgoing, documents: Sequence[Document]) -> None:

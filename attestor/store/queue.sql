@@ -1,7 +1,7 @@
--- claim: a request whose lease is over, else the oldest due one, else one whose bytes were not there and may be now, each by its index; the new fence makes a late holder's writes fail
-UPDATE signing_requests SET state = 'claimed', fence = fence + 1, tries = tries + 1, updated_at = clock_timestamp(),
+-- claim: with its release's names, a request whose lease is over, else the oldest due one, else one whose bytes were not there and may be now, each by its index; the new fence makes a late holder's writes fail
+UPDATE signing_requests q SET state = 'claimed', fence = fence + 1, tries = tries + 1, updated_at = clock_timestamp(),
     lease_until = clock_timestamp() + $1 * interval '1 second', reason = 'claimed', sentence = 'The signer works on it.'
-WHERE id = coalesce(
+FROM releases r WHERE r.id = q.release_id AND q.id = coalesce(
     (SELECT id FROM signing_requests WHERE state = 'claimed' AND lease_until < clock_timestamp()
      ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED),
     (SELECT id FROM signing_requests WHERE state = 'queued' AND not_before <= clock_timestamp()
@@ -9,10 +9,16 @@ WHERE id = coalesce(
     (SELECT id FROM signing_requests WHERE state = 'waiting' AND reason = 'content-missing' AND content_present
      AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED)
 )
-RETURNING *, clock_timestamp() AS clock;
+RETURNING q.*, r.kind, r.purl, r.file_name, clock_timestamp() AS clock;
 
--- policy_digest: of the policy under which the API decided a release last
-SELECT policy_digest FROM decisions WHERE release_id = $1;
+-- evidence: of a release, in one look: attestations as they came, claims, withdrawals, what was signed, and under which policy the API decided last
+SELECT ARRAY(SELECT ROW (e.operator, e.body, e.received_at) FROM claims JOIN envelopes e USING (operator, payload_digest)
+             WHERE release_id = $1 ORDER BY operator, payload_digest) AS envelopes,
+       ARRAY(SELECT ROW (operator, payload_digest, form, outcome, sha256, sha512, size) FROM claims
+             WHERE release_id = $1) AS stated,
+       ARRAY(SELECT DISTINCT body FROM withdrawals WHERE release_id = $1) AS withdrawals,
+       (SELECT sha256 FROM signed_digests WHERE release_id = $1) AS signed_digest,
+       (SELECT policy_digest FROM decisions WHERE release_id = $1) AS policy_digest;
 
 -- weighed: by digest, every vote on a release and every withdrawal, which has neither operator nor time here
 SELECT e.operator, sha256(e.body) AS digest, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)
@@ -26,6 +32,15 @@ WITH kept AS (
     INSERT INTO log_outbox (subject, kind, number, entry) SELECT $1::uuid, $2::text, $3::integer, $4::bytea
     WHERE NOT EXISTS (SELECT FROM log_outbox WHERE subject = $1 AND kind = $2 AND number >= $3)
       AND NOT EXISTS (SELECT FROM log_entries WHERE subject = $1 AND kind = $2 AND number >= $3)
+    ON CONFLICT DO NOTHING RETURNING 1
+)
+SELECT pg_notify('attestor_outbox', '') FROM told;
+
+-- tell_refusal: once, and only while few requests of the release were refused, this one included
+WITH told AS (
+    INSERT INTO log_outbox (subject, kind, number, entry) SELECT $1::uuid, $2::text, $3::integer, $4::bytea
+    WHERE (SELECT count(*) FROM signing_requests WHERE release_id = $5 AND state = 'refused') <= $6
+      AND NOT EXISTS (SELECT FROM log_entries WHERE subject = $1 AND kind = $2 AND number = $3)
     ON CONFLICT DO NOTHING RETURNING 1
 )
 SELECT pg_notify('attestor_outbox', '') FROM told;

@@ -217,15 +217,24 @@ async def test_a_step_is_taken_only_where_the_table_has_it(gate, ground, step, s
         assert (view.state, view.tries) == (STEPS[step, state], 0 if step == "retry" else 5)
 
 
-async def test_waiting_ends_as_soon_as_the_request_moves(gate):
+async def test_waiting_ends_as_soon_as_the_request_waits_for_something_else(gate):
     opened, _ = await gate.ask(BUILDER, asking(package(), GOOD))
-    clock = asyncio.get_running_loop().time
-    begun = clock()
+    waiting = asyncio.create_task(gate.wait(BUILDER, opened.id, 20))
+    await asyncio.sleep(0.1)
+    await gate.admit(vote(package(), GOOD, "alice"))
+    shown = await asyncio.wait_for(waiting, 5)
+    assert (opened.reason, shown.state, shown.reason) == ("no-claims", "waiting", "not-reached")
+
+
+async def test_that_the_signer_takes_it_next_is_no_news_to_who_waits(gate):
+    opened, _ = await gate.ask(BUILDER, asking(package(), GOOD))
     waiting = asyncio.create_task(gate.wait(BUILDER, opened.id, 20))
     await asyncio.sleep(0.1)
     await gate.admit(vote(package(), GOOD, "alice", "bob"))
-    assert (await waiting).state == "queued"
-    assert clock() - begun < 3
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    await gate.withdraw(BUILDER, opened.id)
+    assert (await asyncio.wait_for(waiting, 5)).state == "withdrawn"
 
 
 async def test_waiting_lasts_as_long_as_was_asked_when_nothing_moves(gate):
