@@ -1,8 +1,10 @@
-"""How a process ends: on SIGTERM or SIGINT, and when its parent is gone."""
+"""How a process ends: on SIGTERM or SIGINT, and by what halted it."""
 
 import asyncio
 import signal
 from collections.abc import Awaitable
+
+from attestor.core.errors import Halted
 
 
 def stop_on_signals() -> asyncio.Event:
@@ -23,3 +25,12 @@ async def until(stop: asyncio.Event, awaited: Awaitable[object]) -> None:
         for each in both:
             each.cancel()
         await asyncio.gather(*both, return_exceptions=True)
+
+
+def halted_among(failures: BaseExceptionGroup[BaseException]) -> Halted | None:
+    """The first of what tasks failed with that halts the whole process."""
+    for failure in failures.exceptions:
+        found = halted_among(failure) if isinstance(failure, BaseExceptionGroup) else failure
+        if isinstance(found, Halted):
+            return found
+    return None

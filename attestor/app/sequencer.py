@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from attestor.app.ending import until
+from attestor.app.ending import halted_among, until
 from attestor.app.logkeys import log_signer
+from attestor.app.witnessing import meet_witnesses, witness_until
 from attestor.config import Config
 from attestor.core.errors import Unavailable
+from attestor.core.policy import LogPolicy
 from attestor.service.logports import LogBook
 from attestor.service.sequence import Sequencer
 from attestor.store.listen import listening
@@ -28,6 +30,7 @@ class SequencerProcess:
 
     book: LogBook
     sequencer: Sequencer
+    policy: LogPolicy
     poll_seconds: float
 
 
@@ -41,19 +44,44 @@ async def sequencer(config: Config) -> AsyncIterator[SequencerProcess]:
         pool = await stack.enter_async_context(connect(settings))
         listener = await stack.enter_async_context(listening(settings))
         book = PostgresLogBook(pool, listener)
-        # With witnesses to wait for, whoever asks them shows the checkpoint.
+        # With witnesses to wait for, a checkpoint is shown once they cosigned it (attestor.app.witnessing).
         appending = Sequencer(book, signer, publish=config.policy.log.quorum == 0)
-        yield SequencerProcess(book, appending, config.log.poll_seconds)
+        yield SequencerProcess(book, appending, config.policy.log, config.log.poll_seconds)
 
 
 async def sequence_until(process: SequencerProcess, stop: asyncio.Event) -> None:
-    """Append what is enqueued until *stop*; what is under way is finished. Raises ``Halted``: the log contradicts itself."""
-    begun = False
+    """Append what is enqueued, and have it witnessed, until *stop*; an append that is under way is finished.
+
+    Raises ``Halted``: the log contradicts itself, its key, or what a witness has seen.
+    """
+    await _begin(process, stop)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(witness_until(process.book, process.policy, stop), name="witnesses")
+            group.create_task(_append_until(process, stop), name="append")
+    except ExceptionGroup as failures:
+        halted = halted_among(failures)
+        if halted is None:
+            raise
+        raise halted from None
+
+
+async def _begin(process: SequencerProcess, stop: asyncio.Event) -> None:
+    """Nothing is appended before there is a first checkpoint, and every witness was asked whether it knows more."""
     while not stop.is_set():
         try:
-            if not begun:
-                await process.sequencer.begin()
-                begun = True
+            await process.sequencer.begin()
+            await meet_witnesses(process.book, process.policy)
+        except Unavailable as error:
+            log.warning("sequencing", code=error.code, detail=error.sentence)
+            await until(stop, asyncio.sleep(process.poll_seconds))
+        else:
+            return
+
+
+async def _append_until(process: SequencerProcess, stop: asyncio.Event) -> None:
+    while not stop.is_set():
+        try:
             appended = await process.sequencer.sequence()
         except Unavailable as error:
             log.warning("sequencing", code=error.code, detail=error.sentence)
