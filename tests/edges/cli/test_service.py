@@ -223,6 +223,30 @@ def test_request_lays_the_signature_beside_the_file(attestor, service, attest, p
     assert view["id"] in {one["id"] for one in listed}
 
 
+def test_a_bundle_is_fetched_and_verified_with_nothing_but_files(attestor, service, attest, package, tmp_path):
+    ask = ("request", package, "--kind", "package", "--purl", purl_of(package), *service.requester)
+    attest("alice", package)
+    attest("bob", package)
+    early = attestor("bundle", package.name, *service.reader)
+    assert (early.code, early.err.endswith("[not-signed]\n")) == (Exit.ERROR, True), early.err
+    assert attestor(*ask, "--wait", "--timeout", "30").code == Exit.YES
+
+    bundle, key, certificates = tmp_path / "bundle", tmp_path / "log.vkey", tmp_path / "certificates"
+    assert attestor("bundle", package.name, *service.reader, "--out", bundle).code == Exit.YES
+    key.write_text(re.search(r'^\[log\]\nkey = "(.*)"$', (service.folder / "policy.toml").read_text(), re.MULTILINE)[1])
+    assert attestor("hsm", "certificates", "--config", service.config, "--out", certificates).code == Exit.YES
+    verify = (
+        "verify", bundle, package, "--policy", service.folder / "policy.toml", "--log-key", key,
+        "--cert", certificates / "packages.pgp",
+    )  # fmt: skip
+    said = attestor(*verify)
+    assert (said.code, "(alice, bob)" in said.out) == (Exit.YES, True), said.out + said.err
+
+    package.write_bytes(b"other bytes")
+    said = attestor(*verify)
+    assert (said.code, "[bundle-file]" in said.out) == (Exit.REFUSED, True)
+
+
 def test_another_signature_that_is_there_is_kept_unless_told(attestor, service, attest, package):
     attest("alice", package)
     attest("bob", package)
