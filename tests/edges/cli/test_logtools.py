@@ -11,11 +11,13 @@ from subprocess import PIPE, Popen
 
 import pytest
 
+from attestor.cli import logtools
 from attestor.cli.output import Exit
 from attestor.config import load_config
 from attestor.config.loading import load_policy
 from attestor.publish.tree import StaticTree
 from attestor.service.export import export
+from attestor.service.recover import NamedBytes, NamedSignature, Recovered
 from tests.loghistory import history, late_dissent
 from tests.memorylog import SIGNER, MemoryLog
 
@@ -150,3 +152,36 @@ def test_the_service_is_exported_checked_and_held_against_its_export(attestor, a
     for place in (served, ("--dir", tmp_path / "copy"), ("--config", service.config)):
         checked = attestor("log", "check", *place, *known, "--policy", policy)
         assert checked.code == Exit.YES, checked.out + checked.err
+
+
+LOST = Recovered(
+    before=3,
+    after=900,
+    outbox=2,
+    payloads=[NamedBytes("alice", bytes([number]) * 32, "ab" * 32, bytes(32)) for number in range(51)],
+    withdrawals=[NamedBytes("bob", bytes(32), "cd" * 32, bytes(32))],
+    signatures=[NamedSignature("ef" * 32, bytes(32))],
+)
+
+
+def test_what_has_to_be_sent_again_is_said_to_people(capsys):
+    logtools._say_recovered(LOST)
+    said = capsys.readouterr().out
+    assert "897 came back, and 2 that waited were in it already." in said
+    for words in (
+        "names 51 attestations",
+        "names 1 withdrawals",
+        "names 1 signatures",
+        "... and 1 more: --json lists all.",
+    ):
+        assert words in said
+    assert [line.split() for line in said.splitlines() if line.startswith("bob")] == [["bob", "00" * 32, "cd" * 32]]
+
+
+def test_what_has_to_be_sent_again_is_said_to_programs():
+    told = logtools._plain(LOST)
+    assert (told["before"], told["after"], told["outbox"], len(told["payloads"])) == (3, 900, 2, 51)
+    assert told["withdrawals"] == [
+        {"operator": "bob", "payload": "00" * 32, "release": "cd" * 32, "envelope": "00" * 32}
+    ]
+    assert told["signatures"] == [{"release": "ef" * 32, "sha256": "00" * 32}]
