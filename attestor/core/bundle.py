@@ -17,8 +17,8 @@ from attestor.core.errors import Malformed, TooLarge
 from attestor.core.naming import Release
 from attestor.core.tlog.grammar import read_base64, write_base64
 
-MAX_BUNDLE: Final = 128 << 20
-"""Bytes that are read at most: some hundred envelopes of the largest kind."""
+MAX_BUNDLE: Final = 64 << 20
+"""Bytes that are read at most: over a hundred envelopes of the largest kind."""
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):

@@ -74,13 +74,14 @@ def check_bundle(
     signed = _read(bundle.signed, SignatureEntry, "bundle-signed", "signature entry")
     _refuse_other_decision(bundle, decision, policy)
     _refuse_other_signature(bundle, proven, decision, signed)
+    created = _created(decision)
     weighed = weighed_in(bundle, decision)
     witnesses = witnessed(proven, policy.log)
     _refuse_unsealed(decision, signed, policy)
     release = _release(decision)
     tier = _tier(release, decision, policy)
-    reached = agreement(weighed, release, tier, decision, policy)
-    _refuse_other_openpgp(bundle, proven, decision, policy, openpgp)
+    reached = agreement(weighed, decision, release, policy, created)
+    _refuse_other_openpgp(_facts(bundle, openpgp), proven, decision, policy, created)
     _refuse_other_summary(bundle, decision, policy)
     return (
         *_about_the_log(proven, decision, signed, policy, witnesses),
@@ -178,16 +179,26 @@ def _tier(release: Release, decision: DecisionEntry, policy: Policy) -> Tier:
     return tier
 
 
-def _refuse_other_openpgp(
-    bundle: Bundle, proven: Proven, decision: DecisionEntry, policy: Policy, openpgp: OpenPgpReader
-) -> None:
+def _created(decision: DecisionEntry) -> datetime:
+    try:
+        return moment(decision.created or "")
+    except ValueError:
+        refuse("bundle-decision", f"The decision fixes no creation time: no calendar has {decision.created}.")
+
+
+def _facts(bundle: Bundle, openpgp: OpenPgpReader) -> OpenPgpFacts:
     with place("bundle-signature", "OpenPGP signature"):
-        facts = openpgp(bundle.signature)
+        return openpgp(bundle.signature)
+
+
+def _refuse_other_openpgp(
+    facts: OpenPgpFacts, proven: Proven, decision: DecisionEntry, policy: Policy, created: datetime
+) -> None:
     if facts.issuer != decision.key:
         refuse(
             "bundle-signature", f"The given certificate is {facts.issuer}; the decision is for the key {decision.key}."
         )
-    if facts.created != moment(decision.created or ""):
+    if facts.created != created:
         refuse("bundle-signature", f"The signature is of {facts.created}; the decision fixed {decision.created}.")
     name, value = evidence_notation(policy.origin, policy.log.key.name, proven.decision)
     if [each for each in facts.notations if each[0] == name] != [(name, value)]:

@@ -7,10 +7,10 @@ from datetime import datetime
 from attestor.core.bundle import Bundle
 from attestor.core.bundleplace import place, refuse
 from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes, read_dossier, received_at
-from attestor.core.entries import MAX_NOT_COUNTED, DecisionEntry, NamedArtifact, moment
+from attestor.core.entries import MAX_NOT_COUNTED, DecisionEntry, NamedArtifact
 from attestor.core.evidence import Reading, read_evidence
 from attestor.core.naming import Release
-from attestor.core.policy import Policy, Tier
+from attestor.core.policy import Policy
 from attestor.core.quorum import Reached, evaluate
 from attestor.core.statement import parse_attestation
 
@@ -37,23 +37,28 @@ def weighed_in(bundle: Bundle, decision: DecisionEntry) -> Weighed:
     named = {vote.envelope for vote in document.votes}
     envelopes = _exactly(bundle.envelopes, named, "bundle-envelopes", "envelopes")
     withdrawals = _exactly(bundle.withdrawals, set(document.withdrawals), "bundle-withdrawals", "withdrawals")
-    votes = tuple(
-        (vote.operator, bytes.fromhex(vote.payload), envelopes[vote.envelope], received_at(vote))
-        for vote in document.votes
-    )
+    try:
+        votes = tuple(
+            (vote.operator, bytes.fromhex(vote.payload), envelopes[vote.envelope], received_at(vote))
+            for vote in document.votes
+        )
+    except ValueError:
+        refuse("bundle-evidence", "The evidence says that a vote came at a moment that no calendar has.")
     return Weighed(document, votes, tuple(withdrawals.values()))
 
 
-def agreement(weighed: Weighed, release: Release, tier: Tier, decision: DecisionEntry, policy: Policy) -> Reached:
+def agreement(
+    weighed: Weighed, decision: DecisionEntry, release: Release, policy: Policy, created: datetime
+) -> Reached:
     """Count again at the decision's own time: the rule must reach these bytes with the same votes, for the same reasons.
 
     Raises ``Rejected`` ``bundle-votes``.
     """
     _refuse_other_payloads(weighed)
+    tier = policy.tier_of(release)
     envelopes = [(operator, body, received) for operator, _, body, received in weighed.votes]
     reading = read_evidence(release, envelopes, weighed.withdrawals, policy)
-    now = moment(decision.created or "")
-    reached = evaluate(tier, policy, reading.claims, reading.withdrawn, now, doubted=reading.doubted)
+    reached = evaluate(tier, policy, reading.claims, reading.withdrawn, created, doubted=reading.doubted)
     if not isinstance(reached, Reached) or not _are_bytes_of(reached, decision.artifact):
         refuse(
             "bundle-votes",

@@ -18,7 +18,11 @@ from attestor.core.quorum import Reached
 from attestor.core.wire import Sha256Hex
 
 _Moment = Annotated[
-    str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z", description="RFC 3339, UTC, microseconds")
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{6}Z\Z",
+        description="RFC 3339, UTC, microseconds",
+    ),
 ]
 
 
@@ -92,6 +96,7 @@ def read_dossier(raw: bytes) -> Dossier:
 
 
 def received_at(vote: WeighedVote) -> datetime:
+    """Raises ``ValueError`` for a moment that no calendar has."""
     return datetime.strptime(vote.received_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 

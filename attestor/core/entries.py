@@ -40,7 +40,9 @@ Code = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9-]{0,62}\Z", description="a st
 Fingerprint = Annotated[str, Meta(pattern=r"^[0-9A-F]{40}\Z", description="OpenPGP version 4 fingerprint")]
 Index = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Base64Seal = Annotated[str, Meta(pattern=r"^[A-Za-z0-9+/]{86}==\Z")]
-Moment = Annotated[str, Meta(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ\Z", description="RFC 3339, UTC, whole seconds")]
+Moment = Annotated[
+    str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}Z\Z", description="RFC 3339, UTC, whole seconds")
+]
 
 
 class _Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True, omit_defaults=True):
@@ -282,7 +284,7 @@ def _received(votes: Sequence[tuple[str, str, str, str]]) -> Received:
 
 
 def moment(text: str) -> datetime:
-    """Read a :data:`Moment`."""
+    """Read a :data:`Moment`. Raises ``ValueError`` for one that no calendar has."""
     return datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
 
 

@@ -151,6 +151,12 @@ MADE = {
     "a decision in another tier": ("bundle-decision", Making(changed_decision=entry(tier="isos"))),
     "a decision for another signing key": ("bundle-decision", Making(changed_decision=entry(signing_key="isos"))),
     "a refusal": ("bundle-decision", Making(changed_decision=entry(verdict="refuse"))),
+    "a decision at a moment that no calendar has": ("bundle-decision", Making(changed_decision=entry(created="2026-02-30T00:00:00Z"))),
+    "a decision without a time": ("bundle-decision", Making(changed_decision=entry(created=None))),
+    "a vote at a moment that no calendar has": (
+        "bundle-evidence",
+        Making(changed_dossier=lambda made: msgspec.structs.replace(
+            made, votes=(msgspec.structs.replace(made.votes[0], received_at="2026-02-30T00:00:00.000000Z"), made.votes[1])))),
     "a decision without evidence": ("bundle-decision", Making(changed_decision=entry(evidence=None))),
     "a decision on other evidence": ("bundle-evidence", Making(changed_decision=entry(evidence="0" * 64))),
     "a decision that a stranger sealed": ("bundle-decision", Making(sealed_by=seal("stranger"))),
