@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from attestor.core.tlog.note import NoteSigner, parse_skey
 from attestor.core.tlog.tiles import decode_bundle, parse_tile_path
 from attestor.publish.tree import StaticTree
 from attestor.service.export import export
+from tests.core.tlog.reference import GrownLog
 from tests.memorylog import SIGNER, MemoryLog, words
 
 
@@ -48,6 +50,21 @@ async def test_the_tree_is_the_test_log_of_tessera_byte_for_byte(real_input, fol
     }
     assert len(theirs) > 30
     assert files(folder) == theirs
+
+
+async def test_a_tree_that_grew_is_the_one_that_x_mod_and_aics_tlog_accept(folder, tmp_path):
+    sizes = [1, 2, 255, 256, 257, 511, 512, 700, 1400]
+    log = MemoryLog()
+    for before, size in pairwise([0, *sizes]):
+        log.grow(words(1400)[before:size])
+        await run(log, folder)
+    # tests/core/tlog has those two programs read trees of this writer.
+    (tmp_path / "theirs").mkdir()
+    GrownLog(words(1400), sizes).export(tmp_path / "theirs", SIGNER)
+    theirs = files(tmp_path / "theirs")
+    ours = {path: raw for path, raw in files(folder).items() if path != "checkpoint"}
+    assert ours == {path: raw for path, raw in theirs.items() if not path.startswith("checkpoint.")}
+    assert files(folder)["checkpoint"] == theirs["checkpoint.1400"]
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 257, 600])
