@@ -53,6 +53,16 @@ class Stand:
         self._stack.push_async_callback(connection.close)
         return connection
 
+    async def until(self, true):
+        """Wait for what happens in other sessions and processes."""
+        async with asyncio.timeout(20):
+            while not await true():  # noqa: ASYNC110 - nothing there tells us
+                await asyncio.sleep(0.005)
+
+    async def until_blocked(self):
+        """Wait until a session waits for a lock that another holds."""
+        await self.until(lambda: self.owner.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
+
     async def heard(self, channel):
         """`heard = await ...`: every call returns the payloads of the hints on a channel since the last one."""
         payloads = asyncio.Queue()

@@ -36,7 +36,7 @@ def decision(request=None, *, number=0, verdict="sign", reason="reached", **chan
         release=NamedRelease(id=RELEASE, kind="package", purl="pkg:alpm/arch/p@1-1?arch=any", file_name="p-1-1-any"),
         artifact=NamedArtifact(size=1, sha256=DIGEST, sha512=DIGEST * 2),
         tier="packages",
-        policy=NamedPolicy(serial=1, digest="03" * 32),
+        policy=NamedPolicy(serial=1, digest=hashlib.sha256(b"policy").hexdigest()),
         reason=reason,
         counted=(CountedVote(operator="alice", payload=DIGEST),),
         **changes,

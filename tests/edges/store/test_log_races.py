@@ -18,12 +18,6 @@ from tests.edges.store.test_log import append
 _HERE = Path(__file__).parents[3]
 
 
-async def _until(true):
-    async with asyncio.timeout(20):
-        while not await true():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.005)
-
-
 async def _start(stand, first, count):
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -48,7 +42,7 @@ async def test_two_processes_telling_and_three_sequencing_make_one_log(stand, se
         return await stand.owner.fetchval("SELECT count(*) FROM log_entries") == 240
 
     try:
-        await _until(all_logged)
+        await stand.until(all_logged)
     finally:
         answers = await asyncio.gather(*(program.communicate(b"") for program in programs))
     assert [answer for answer, _ in answers] == [b"told\n", b"told\n"]
@@ -104,7 +98,7 @@ async def test_what_was_committed_while_the_lock_was_waited_for_is_seen_whatever
         await holding.start()
         state = _state_of(await holder.fetchrow("SELECT * FROM log_state FOR UPDATE"))
         ours = asyncio.create_task(_drained(book))
-        await _until(lambda: _waits_for_a_lock(stand.owner))
+        await stand.until_blocked()
         await append(PostgresSequencing(holder, state), [dissent(1)], state.frontier)
         await enqueue(stand.owner, dissent(2))
         await holding.commit()
@@ -114,10 +108,6 @@ async def test_what_was_committed_while_the_lock_was_waited_for_is_seen_whatever
 async def _drained(book):
     async with book.sequencing() as sequencing:
         return sequencing.state.frontier.size, [told.entry for told in await sequencing.drain(9)]
-
-
-async def _waits_for_a_lock(owner):
-    return await owner.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
 
 
 async def test_a_lock_that_is_not_had_in_time_is_an_error_and_nothing_is_taken(stand, monkeypatch):
@@ -158,7 +148,7 @@ async def _die(stand, book, *, after_append):
         )
         assert killed == 1
         # Whoever comes next must not find the dying session's lock.
-        await _until(lambda: _gone(stand.owner))
+        await stand.until(lambda: _gone(stand.owner))
 
 
 async def _gone(owner):

@@ -1,4 +1,4 @@
-"""The two database roles: what the schema itself keeps each from doing, whatever its process was talked into."""
+"""The three database roles: what the schema itself keeps each from doing, whatever its process was talked into."""
 
 # ruff: noqa: S608 - the statements are made of constants
 
@@ -7,6 +7,7 @@ import pytest
 import pytest_asyncio
 
 from attestor.store.migrate import applied, migrate, pending
+from tests.edges.store.logmakers import decision, dissent, request_id, signature
 
 RELEASE, DIGEST = b"\1" * 32, b"\2" * 32
 _ID = "00000000-0000-0000-0000-000000000001"
@@ -20,6 +21,69 @@ INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha
     reason, sentence) VALUES ('{_ID}', '\\x{RELEASE.hex()}', 'r', 't', 1, '\\x{DIGEST.hex()}',
     '\\x{(DIGEST * 2).hex()}', '{{}}', true, 'queued', 'queued', '');
 """
+LEAF = "sha256('leaf')"
+
+
+def _outbox(told, *, kind=None):
+    entry = f"'\\x{told.entry.hex()}'"
+    return f"""INSERT INTO log_outbox (subject, kind, number, entry)
+        VALUES ('{told.subject}', '{kind or told.kind}', {told.number}, {entry})"""
+
+
+def _logged(index, told):
+    return f"""INSERT INTO log_entries (idx, subject, kind, number, leaf, entry)
+        VALUES ({index}, '{told.subject}', '{told.kind}', {told.number}, {LEAF}, '\\x{told.entry.hex()}')"""
+
+
+LOG_SEED = f"""
+{_outbox(dissent(1))};
+{_logged(0, dissent(2))};
+INSERT INTO log_nodes VALUES (1, 0, {LEAF});
+INSERT INTO log_checkpoints (size, root, note) VALUES (1, {LEAF}, 'note');
+INSERT INTO log_cosignatures (size, witness, line) VALUES (1, 'w', 'line');
+INSERT INTO log_witnesses VALUES ('w', 1);
+INSERT INTO log_refused (entry) VALUES ('junk');
+INSERT INTO log_documents VALUES (sha256('body'), 'body');
+INSERT INTO signer_status (instance, halted, code, sentence, anchor_size, policy_digest) VALUES ('s', false, '', '', 0, '');
+UPDATE log_state SET size = 1, root = {LEAF}, frontier = {LEAF}, published = 1;
+"""
+LOG_TABLES = ("log_entries", "log_nodes", "log_checkpoints", "log_state", "log_refused")
+REWRITE = [
+    *(f"DELETE FROM {table}" for table in LOG_TABLES),
+    *(f"TRUNCATE {table} CASCADE" for table in LOG_TABLES),
+    "UPDATE log_entries SET entry = entry",
+    "UPDATE log_nodes SET hash = hash",
+    "UPDATE log_checkpoints SET note = note",
+    "UPDATE log_refused SET entry = entry",
+    "UPDATE log_state SET size = 0, published = 0",
+    "UPDATE log_state SET published = 0",
+    "UPDATE log_state SET root = sha256('other')",
+]
+APPEND = [
+    _logged(1, dissent(3)),
+    f"INSERT INTO log_nodes VALUES (1, 1, {LEAF})",
+    f"INSERT INTO log_checkpoints (size, root, note) VALUES (2, {LEAF}, 'note')",
+    "INSERT INTO log_cosignatures (size, witness, line) VALUES (1, 'x', 'line')",
+    "INSERT INTO log_refused (entry) VALUES ('junk')",
+    f"UPDATE log_state SET size = 2, root = {LEAF}, frontier = {LEAF}",
+]
+OTHER_LOG_WRITES = [
+    "INSERT INTO log_witnesses VALUES ('x', 1)",
+    "UPDATE log_cosignatures SET line = line",
+    "DELETE FROM log_cosignatures",
+    "UPDATE log_documents SET body = body",
+    "DELETE FROM log_documents",
+    "UPDATE log_outbox SET entry = entry",
+    "DELETE FROM log_outbox",
+    "ALTER TABLE log_entries DISABLE TRIGGER ALL",
+    "SET session_replication_role = replica",
+    _outbox(decision(request_id(8), verdict="refuse"))
+    .replace("(subject", "(id, subject")
+    .replace("VALUES (", "OVERRIDING SYSTEM VALUE VALUES (0, "),
+]
+KEEP_DOCUMENT = "INSERT INTO log_documents VALUES (sha256('x'), 'x')"
+REPORT = """INSERT INTO signer_status (instance, halted, code, sentence, anchor_size, policy_digest)
+    VALUES ('t', false, '', '', 0, '')"""
 COPY_REQUEST = """INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content,
     content_present, state, reason, sentence, lease_until) SELECT gen_random_uuid(), release_id, requester, tier, size,
     sha256 || '' , sha512, content, true, {state}, '', '', {lease} FROM signing_requests"""
@@ -61,6 +125,26 @@ API_CANNOT = [
     "CREATE TABLE mine ()",
     "ALTER TABLE signing_requests DISABLE ROW LEVEL SECURITY",
     "SET ROLE attestor_signer",
+    "SET ROLE attestor_sequencer",
+    *REWRITE,
+    *APPEND,
+    *OTHER_LOG_WRITES,
+    KEEP_DOCUMENT,
+    REPORT,
+    "UPDATE signer_status SET halted = false",
+    "UPDATE signing_requests SET decided_at = now()",
+    "SELECT * FROM log_outbox",
+    "SELECT * FROM log_refused",
+    "SELECT * FROM log_witnesses",
+    "ALTER TABLE signatures DISABLE ROW LEVEL SECURITY",
+    _outbox(decision(request_id(8))),
+    _outbox(signature(request_id(8))),
+]
+API_CAN = [
+    _outbox(dissent(4)),
+    _outbox(decision(request_id(8), verdict="refuse")),
+    "SELECT * FROM log_entries, log_nodes, log_checkpoints, log_cosignatures, log_state, log_documents, signer_status",
+    "SELECT * FROM shown_requests",
 ]
 SIGNER_CANNOT = [
     f"INSERT INTO claims SELECT release_id, 'bob', payload_digest, form, keys, outcome, sha256, sha512, size, received_at FROM claims -- {_ID}",
@@ -85,7 +169,61 @@ SIGNER_CANNOT = [
     "DELETE FROM events",
     "UPDATE releases SET kind = kind",
     "SET ROLE attestor_api",
+    *REWRITE,
+    *APPEND,
+    *OTHER_LOG_WRITES,
+    "DELETE FROM signer_status",
+    "UPDATE signing_requests SET signing_time = now()",
+    "SELECT * FROM log_refused",
+    "SELECT * FROM log_witnesses",
+    _outbox(dissent(4)),
 ]
+SIGNER_CAN = [
+    _outbox(decision(request_id(8))),
+    _outbox(decision(request_id(8), verdict="refuse")),
+    _outbox(signature(request_id(8))),
+    "SELECT * FROM log_outbox",
+    "SELECT * FROM log_entries, log_nodes, log_checkpoints, log_cosignatures, log_state, log_documents, signer_status",
+    KEEP_DOCUMENT,
+    REPORT,
+    "UPDATE signer_status SET halted = true",
+    "UPDATE signing_requests SET decided_at = now()",
+    "; ".join(SIGN),
+]
+_OF_OTHERS = (
+    "releases", "envelopes", "claims", "withdrawals", "decisions", "events", "signing_requests", "signed_digests",
+    "signatures", "log_documents", "signer_status",
+)  # fmt: skip
+SEQUENCER_CANNOT = [
+    *REWRITE,
+    *(f"SELECT * FROM {table}" for table in _OF_OTHERS),
+    *(f"DELETE FROM {table}" for table in _OF_OTHERS),
+    "SELECT * FROM shown_requests",
+    *SIGN,
+    "UPDATE signing_requests SET state = 'signed'",
+    COPY_REQUEST.format(state="'queued'", lease="NULL"),
+    "UPDATE log_cosignatures SET line = line",
+    "DELETE FROM log_cosignatures",
+    "DELETE FROM log_witnesses",
+    "UPDATE log_outbox SET entry = entry",
+    _outbox(dissent(4)),
+    _outbox(decision(request_id(8))),
+    KEEP_DOCUMENT,
+    REPORT,
+    "CREATE TABLE mine ()",
+    "SET ROLE attestor_api",
+    "SET session_replication_role = replica",
+]
+SEQUENCER_CAN = [
+    *APPEND,
+    "SELECT * FROM log_outbox, log_entries, log_nodes, log_checkpoints, log_cosignatures, log_state, log_refused",
+    "DELETE FROM log_outbox",
+    "SELECT * FROM log_state FOR UPDATE",
+    "UPDATE log_state SET published = 1",
+    "INSERT INTO log_witnesses VALUES ('x', 1)",
+    "UPDATE log_witnesses SET size = 2",
+]
+OWNER_CANNOT = REWRITE
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -96,8 +234,21 @@ async def seeded(postgres):
     await migrate(postgres.dsn(database="roles"))
     owner = await asyncpg.connect(postgres.dsn(database="roles"))
     await owner.execute(SEED)
+    await owner.execute(LOG_SEED)
     await owner.close()
     return lambda role: postgres.dsn(role, "roles")
+
+
+async def _works(dsn, statement):
+    connection = await asyncpg.connect(dsn)
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        done = await connection.execute(statement)
+        assert not done.endswith(" 0")
+    finally:
+        await transaction.rollback()
+        await connection.close()
 
 
 async def _refused(dsn, statement):
@@ -118,6 +269,75 @@ async def test_the_api_cannot(seeded, statement):
 @pytest.mark.parametrize("statement", SIGNER_CANNOT)
 async def test_the_signer_cannot(seeded, statement):
     await _refused(seeded("attestor_signer"), statement)
+
+
+@pytest.mark.parametrize("statement", SEQUENCER_CANNOT)
+async def test_the_sequencer_cannot(seeded, statement):
+    await _refused(seeded("attestor_sequencer"), statement)
+
+
+@pytest.mark.parametrize("statement", OWNER_CANNOT)
+async def test_not_even_the_owner_rewrites_the_log_by_a_slip(postgres, seeded, statement):
+    await _refused(postgres.dsn(database="roles"), statement)
+
+
+@pytest.mark.parametrize("statement", API_CAN)
+async def test_the_api_can(seeded, statement):
+    await _works(seeded("attestor_api"), statement)
+
+
+@pytest.mark.parametrize("statement", SIGNER_CAN)
+async def test_the_signer_can(seeded, statement):
+    await _works(seeded("attestor_signer"), statement)
+
+
+@pytest.mark.parametrize("statement", SEQUENCER_CAN)
+async def test_the_sequencer_can(seeded, statement):
+    await _works(seeded("attestor_sequencer"), statement)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        _outbox(decision(request_id(8)), kind="received"),
+        _outbox(signature(request_id(8)), kind="late-dissent"),
+        "INSERT INTO log_outbox (subject, kind, number, entry) VALUES (gen_random_uuid(), 'received', 0, '{}')",
+        "INSERT INTO log_outbox (subject, kind, number, entry) VALUES (gen_random_uuid(), 'canary', 0, '{\"type\":\"canary\"}')",
+    ],
+    ids=["decision as received", "signature as late dissent", "no type", "unknown kind"],
+)
+async def test_an_entry_is_told_under_no_other_kind_than_its_own(seeded, statement):
+    connection = await asyncpg.connect(seeded("attestor_api"))
+    try:
+        with pytest.raises((asyncpg.CheckViolationError, asyncpg.InsufficientPrivilegeError)):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+async def test_a_sealed_signature_is_no_row_to_the_api_by_any_way_to_it(seeded, postgres):
+    owner, api = await asyncpg.connect(postgres.dsn(database="roles")), await asyncpg.connect(seeded("attestor_api"))
+    try:
+        for statement in (*SIGN, "UPDATE signing_requests SET state = 'signed'"):
+            await owner.execute(statement)
+        assert await owner.fetchval("SELECT count(*) FROM signatures") == 1
+        for statement in (
+            "SELECT signature FROM signatures",
+            "SELECT count(*) FROM signatures HAVING count(*) > 0",
+            "TABLE signatures",
+            "SELECT s.signature FROM signing_requests q LEFT JOIN signatures s ON s.request_id = q.id WHERE s.signature <> ''",
+            "SELECT 1 FROM shown_requests WHERE state = 'signed'",
+        ):
+            assert await api.fetch(statement) == []
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.execute("COPY signatures TO PROGRAM 'cat'")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await api.execute("SET row_security = off; SELECT * FROM signatures")
+    finally:
+        await owner.execute("DELETE FROM signatures; DELETE FROM signed_digests")
+        await owner.execute("UPDATE signing_requests SET state = 'queued'")
+        await api.close()
+        await owner.close()
 
 
 @pytest.mark.parametrize("state", ["claimed", "signed"])
@@ -157,7 +377,8 @@ async def test_a_migrated_database_lacks_nothing_and_migrating_again_does_nothin
     dsn = postgres.dsn(database="roles")
     assert await pending(dsn) == []
     assert await migrate(dsn) == []
-    assert await pending(seeded("attestor_api")) == []
+    for role in ("attestor_api", "attestor_signer", "attestor_sequencer"):
+        assert await pending(seeded(role)) == []
     owner = await asyncpg.connect(dsn)
-    assert await applied(owner) == {"0001_ground"}
+    assert await applied(owner) == {"0001_ground", "0002_log"}
     await owner.close()

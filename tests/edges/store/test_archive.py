@@ -1,0 +1,62 @@
+"""What a bundle is made of: all of a release that is signed and unsealed, and nothing of one that is not."""
+
+import hashlib
+
+import pytest
+
+from attestor.core.errors import Unavailable
+from attestor.store.archive import PostgresArchive
+from attestor.store.queue import PostgresQueue
+from tests.edges.store.emptying import tamper
+from tests.edges.store.logmakers import decision, request_id, signature
+from tests.edges.store.seeds import BYTES, SHA256, P, add_release, add_request, add_vote, add_withdrawal, document, made
+
+EVIDENCE, SUMMARY, POLICY = document(b"evidence"), document(b"summary"), document(b"policy")
+ONE = request_id(1)
+
+
+@pytest.fixture
+async def archive(stand):
+    return PostgresArchive(await stand.pool("api"))
+
+
+@pytest.fixture
+async def entries(stand, sequencer):
+    """Sign P; its decision is entry 0, and its signature's entry waits in the outbox."""
+    await add_release(stand.owner)
+    await add_vote(stand.owner, "alice", b"a", b"alice's envelope")
+    await add_vote(stand.owner, "bob", b"b", b"bob's envelope")
+    await add_withdrawal(stand.owner, "bob", b"b", b"bob's withdrawal")
+    await add_request(stand.owner)
+    queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
+    job = await queue.claim(60)
+    decided = decision(ONE, evidence=EVIDENCE.sha256.hex())
+    await queue.decide(job, decided, [EVIDENCE, POLICY], await queue.evidence(job))
+    await sequencer(await stand.book()).sequence()
+    signed = signature(ONE, release=P.id, summary=SUMMARY.sha256.hex())
+    await queue.signed(job, made(), signed, [SUMMARY])
+    return decided.entry, signed.entry
+
+
+async def test_a_release_is_archived_once_it_is_unsealed(stand, archive, entries, sequencer):
+    assert await archive.signed(P.id) is None
+    await sequencer(await stand.book()).sequence()
+    archived = await archive.signed(P.id)
+    assert (archived.signature, archived.size) == (b"sig", 11)
+    assert (archived.sha256, archived.sha512) == (SHA256, hashlib.sha512(BYTES).digest())
+    assert (archived.decision, archived.signed) == ((0, entries[0]), (1, entries[1]))
+    assert archived.documents == {one.sha256: one.body for one in (EVIDENCE, SUMMARY, POLICY)}
+    assert archived.envelopes == (b"alice's envelope", b"bob's envelope")
+    assert archived.withdrawals == (b"bob's withdrawal",)
+
+
+async def test_nobody_knows_of_another_release(archive, entries):
+    assert await archive.signed("09" * 32) is None
+
+
+async def test_an_entry_that_names_none_is_no_bundle(stand, archive, entries, sequencer):
+    await sequencer(await stand.book()).sequence()
+    await tamper(stand.owner, "DELETE FROM log_entries WHERE idx = 0")
+    with pytest.raises(Unavailable) as caught:
+        await archive.signed(P.id)
+    assert caught.value.code == "row-unreadable"
