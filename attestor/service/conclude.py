@@ -3,7 +3,6 @@
 import hashlib
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 from attestor.core.authorisation import Judgement, Never
 from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes
@@ -71,7 +70,7 @@ class Conclusions:
         Raises ``Unavailable`` ``evidence-moved``, ``log-behind``; ``Conflict`` when the lease is over.
         """
         weighed = _dossier(evidence, judgement)
-        entry = self._entry(judgement, weighed, _next_number(job.request, remembered), created)
+        entry = self._entry(judgement, weighed, _next_number(remembered), created)
         raw = seal_entry(entry, self._seal)
         with self._past.expecting(raw) as included:
             try:
@@ -123,9 +122,9 @@ class Conclusions:
         )
 
 
-def _next_number(request: SigningRequest, remembered: Remembered) -> int:
-    last = remembered.decision
-    return last.entry.number + 1 if last is not None and UUID(last.entry.request) == request.id else 0
+def _next_number(remembered: Remembered) -> int:
+    # Numbered on over all requests of the release: of each release only the latest decision is remembered.
+    return remembered.decision.entry.number + 1 if remembered.decision is not None else 0
 
 
 def _dossier(evidence: Evidence, judgement: Judgement) -> Dossier:

@@ -121,11 +121,14 @@ class Past:
     async def prove(self, index: int, raw: bytes) -> Checkpoint:
         """Check that the log, as it stands now, includes *raw* at *index* under the anchor's root, and return the anchor.
 
-        Raises ``Halted`` ``log-rewritten``.
+        Raises ``Halted`` ``log-rewritten``, ``log-gap``; ``Unavailable`` ``anchor-behind``.
         """
         anchor = await self._memory.anchor()
-        tiles = {tile: await self._source.tile(tile) for tile in tiles_for_inclusion(index, anchor.size)}
+        if index >= anchor.size:
+            # The fold is committed before the anchor is moved, and may be read in between.
+            raise Unavailable("anchor-behind", f"The anchor has not come to log entry {index} yet.")
         try:
+            tiles = {tile: await self._source.tile(tile) for tile in tiles_for_inclusion(index, anchor.size)}
             proof = inclusion_proof(index, anchor.size, tiles)
             verify_inclusion(leaf=leaf_hash(raw), index=index, size=anchor.size, proof=proof, root=anchor.root)
         except Rejected as error:

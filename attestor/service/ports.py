@@ -219,6 +219,25 @@ class Watch(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Stated:
+    """What a stored claim states in an operator's name: the API decides by it, the signer by the envelope alone."""
+
+    operator: str
+    payload_digest: bytes
+    form: str
+    outcome: str
+    sha256: bytes | None
+    sha512: bytes | None
+    size: int | None
+
+    @classmethod
+    def of(cls, claim: Claim) -> "Stated":
+        return cls(
+            claim.operator, claim.payload_digest, claim.form, claim.outcome, claim.sha256, claim.sha512, claim.size
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything on a release as it was signed; nothing in it is believed before it is verified again."""
 
@@ -228,6 +247,8 @@ class Evidence:
     signed_digest: bytes | None
     policy_digest: str | None
     """Of the policy under which the API decided the release last."""
+    stated: tuple[Stated, ...]
+    """The claims that are stored beside the envelopes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +307,7 @@ class Queue(Protocol):
     ) -> None:
         """To ``queued`` (after *delay_seconds*), ``waiting``, ``refused`` or ``aside``; nothing happens when the fence is old.
 
-        A refusal's entry is enqueued with it.
+        A refusal's entry is enqueued with it, once, and while its release has few refused requests.
         """
 
     async def signed(self, job: Job, made: Made, entry: Outgoing, documents: Sequence[Document]) -> None:

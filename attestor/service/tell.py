@@ -1,6 +1,7 @@
 """What intake and decisions tell the log, in the same transaction that keeps them."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
@@ -42,11 +43,14 @@ def told_of_intake(
 def told_of_refusals(moves: Iterable[RequestMove], asked: Sequence[SigningRequest], policy: Policy) -> list[Outgoing]:
     """Entries of requests that are refused now, as long as their release has few such requests."""
     requests = {request.id: request for request in asked}
-    return [
-        refusal(requests[move.request_id], move.reason, policy)
-        for move in moves
-        if move.after is State.REFUSED and _refused(asked, move.release_id) < MAX_REFUSALS
-    ]
+    refused = Counter(request.release.id for request in asked if request.state is State.REFUSED)
+    told = []
+    for move in moves:
+        if move.after is State.REFUSED:
+            refused[move.release_id] += 1
+            if refused[move.release_id] <= MAX_REFUSALS:
+                told.append(refusal(requests[move.request_id], move.reason, policy))
+    return told
 
 
 def refusal(request: SigningRequest, reason: str, policy: Policy) -> Outgoing:
@@ -82,7 +86,3 @@ def _late_dissent(arrivals: Iterable[Arrival], asked: Sequence[SigningRequest]) 
                 yield LateDissentEntry(
                     operator=arrival.operator, payload=arrival.payload_digest.hex(), release=claim.release.id
                 )
-
-
-def _refused(asked: Iterable[SigningRequest], release_id: str) -> int:
-    return sum(request.release.id == release_id and request.state is State.REFUSED for request in asked)

@@ -5,19 +5,20 @@ the log names what is missing; the third counts for nothing until the log names 
 """
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from attestor.core.authorisation import NotNow
+from attestor.core.claims import Claim
 from attestor.core.errors import Halted, Rejected
-from attestor.core.evidence import read_evidence
+from attestor.core.evidence import Reading, read_evidence
 from attestor.core.naming import Release
 from attestor.core.past import Remembered
 from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Decision, evaluate
 from attestor.core.statement import parse_attestation
-from attestor.service.ports import Evidence
+from attestor.service.ports import Evidence, Stated
 
 _REMEDY: Final = "Nothing is signed. Restore what is missing, or have the operator submit the same attestation again, then restart the signer."
 Pair = tuple[str, bytes]
@@ -48,21 +49,39 @@ def shown_votes(evidence: Evidence) -> dict[Pair, Shown]:
     return shown
 
 
-def as_of(evidence: Evidence, remembered: Remembered, index: int | None) -> Evidence:
-    """The evidence as the log names it before *index*: what came after that decision changes nothing; all of it for ``None``."""
-    if index is None:
-        return evidence
-    timely = {pair for pair, receipt in remembered.received.items() if receipt.index < index}
-    kept = [
-        (vote.operator, vote.body, vote.received_at) for pair, vote in shown_votes(evidence).items() if pair in timely
+def read_shown(release: Release, evidence: Evidence, policy: Policy) -> Reading:
+    """What the envelopes say under the keys of the signer's own policy file (P1, P9)."""
+    envelopes = [(vote.operator, vote.body, vote.received_at) for vote in shown_votes(evidence).values()]
+    return read_evidence(release, envelopes, evidence.withdrawals, policy)
+
+
+def decide(  # noqa: PLR0913 - the decision rests on every one of these
+    reading: Reading, remembered: Remembered, index: int | None, *, tier: Tier, policy: Policy, now: datetime
+) -> Decision:
+    """The signer's own decision; with *index*, from the votes alone that the log names before it: what came later is late."""
+    claims = [
+        claim
+        for claim in reading.claims
+        if index is None or ((receipt := remembered.received.get(pair_of(claim))) is not None and receipt.index < index)
     ]
-    return replace(evidence, envelopes=tuple(kept))
+    return evaluate(tier, policy, claims, reading.withdrawn, now, doubted=reading.doubted)
 
 
-def decide(release: Release, evidence: Evidence, tier: Tier, policy: Policy, now: datetime) -> Decision:
-    """The signer's own decision, from envelopes that it verified with the keys of its own policy file (P1, P9)."""
-    reading = read_evidence(release, evidence.envelopes, evidence.withdrawals, policy)
-    return evaluate(tier, policy, reading.claims, reading.withdrawn, now, doubted=reading.doubted)
+def pair_of(claim: Claim) -> Pair:
+    return claim.operator, claim.payload_digest
+
+
+def refuse_changed(release: Release, evidence: Evidence, reading: Reading) -> None:
+    """Raise ``Halted`` ``claim-changed`` unless stored claims say what the envelopes say that they stand for."""
+    read = {pair_of(claim): claim for claim in reading.claims}
+    for stated in evidence.stated:
+        claim = read.get((stated.operator, stated.payload_digest))
+        if claim is not None and stated != Stated.of(claim):
+            raise Halted(
+                "claim-changed",
+                f"The database states another result for {release.file_name} than operator {claim.operator} does in the "
+                f"attestation with the payload {claim.payload_digest.hex()}. {_REMEDY}",
+            )
 
 
 def refuse_withheld(release: Release, evidence: Evidence, remembered: Remembered) -> None:
@@ -95,12 +114,17 @@ def refuse_withheld(release: Release, evidence: Evidence, remembered: Remembered
         )
 
 
-def unlogged(evidence: Evidence, remembered: Remembered) -> NotNow | None:
-    """Say that some votes are not in the log, or ``None``."""
-    missing = sorted({operator for operator, payload in shown_votes(evidence).keys() - remembered.received.keys()})
+def unlogged(evidence: Evidence, reading: Reading, remembered: Remembered) -> NotNow | None:
+    """Say that some votes are not in the log, or ``None``; by what the envelopes say, and not by whom they are kept for."""
+    missing = sorted({operator for operator, _ in seen_pairs(evidence, reading) - remembered.received.keys()})
     if not missing:
         return None
     return NotNow(
         "votes-not-logged",
         f"The log does not name every vote yet ({', '.join(missing)}); it is looked at again. If this stays, a vote was not taken in by the API.",
     )
+
+
+def seen_pairs(evidence: Evidence, reading: Reading) -> set[Pair]:
+    """Every (operator, payload digest) that the database shows, or that an envelope in it holds."""
+    return {*shown_votes(evidence), *map(pair_of, reading.claims)}

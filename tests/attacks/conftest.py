@@ -8,9 +8,9 @@ from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.service.conftest import folder, gate, ground, schema  # noqa: F401 - the same ground, for these tests too
-from tests.service.loghouse import following
+from tests.service.loghouse import caught_up, following
 from tests.service.makers import BUILDER, asking, package, vote
-from tests.service.signers import device_of, make_certificates, make_signing
+from tests.service.signers import device_of, make_certificates, make_signing, under
 
 GOOD = b"the package"
 
@@ -58,6 +58,15 @@ class Scene:
 
     async def sign(self):
         return await sign_next(self.signing)
+
+    async def caught_up(self):
+        """All that waits is in the log, and the signer remembers it."""
+        await caught_up(self.ground, self.signing.past)
+
+    async def loads(self, policy):
+        """The signer loads another policy file, and the API's role says that it decided under the same."""
+        self.signing = under(self.signing, policy)
+        await self.as_api("UPDATE decisions SET policy_digest = $1", policy.digest)
 
     async def as_api(self, statement, *values):
         """As a taken-over API process: its database role, and nothing else."""

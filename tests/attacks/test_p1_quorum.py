@@ -1,7 +1,5 @@
 """P1: nothing reaches the device unless n distinct operators attested those bytes under the signer's own policy."""
 
-import dataclasses
-
 import pytest
 
 from attestor.core.algorithm import Algorithm
@@ -48,7 +46,7 @@ STRICTER = {
 @pytest.mark.parametrize("policy", STRICTER.values(), ids=STRICTER)
 async def test_what_the_apis_policy_lets_through_the_signers_own_holds_back_with(scene, policy):
     await scene.queued()
-    scene.signing = dataclasses.replace(scene.signing, policy=policy)
+    await scene.loads(policy)
     await scene.sign()
     assert (await scene.standing())[0] == "waiting"
     assert await scene.signatures() == 0

@@ -1,7 +1,5 @@
 """P3: one operator, one vote; and a key that was stolen, and revoked since, takes nothing back."""
 
-import dataclasses
-
 import pytest
 
 from tests.attacks.conftest import GOOD
@@ -22,7 +20,7 @@ async def signed_by_force(scene, policy=None):
     """The API's role says that all is agreed; the signer's answer."""
     await scene.as_api("UPDATE signing_requests SET state = 'queued'")
     if policy:
-        scene.signing = dataclasses.replace(scene.signing, policy=policy)
+        await scene.loads(policy)
     await scene.sign()
     return await scene.standing()
 

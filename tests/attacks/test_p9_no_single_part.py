@@ -134,5 +134,6 @@ async def test_a_request_is_not_served_by_the_key_of_the_tier_that_its_row_names
     request = await scene.queued()
     await scene.ground.sql("UPDATE signing_requests SET tier = 'isos'")
     await scene.sign()
+    await scene.caught_up()
     _, signature = await scene.gate.signature(BUILDER, request)
     assert verified(device[1], "packages", signature, GOOD)

@@ -44,7 +44,15 @@ def anchored(folder):
 
 
 def past_over(pool, folder, policy):
-    return Past(PostgresLog(pool), FileMemory(anchored(folder), policy.log.key.name), policy, alone=policy.log.quorum == 0)
+    return Past(
+        PostgresLog(pool), FileMemory(anchored(folder), policy.log.key.name), policy, alone=policy.log.quorum == 0
+    )
+
+
+async def caught_up(ground, past):
+    """Once all that waits is in the log, and the signer has folded it."""
+    await ground.settled()
+    await past.follow()
 
 
 @asynccontextmanager

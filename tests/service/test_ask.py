@@ -47,11 +47,11 @@ async def test_fifty_that_ask_at_once_get_one_request(gate, ground):
     assert sum(new for _, new in answers) == 1
 
 
-async def test_asking_for_a_signed_one_joins_it(gate, ground):
+async def test_asking_for_a_signed_one_joins_it_and_shows_it_as_claimed_while_it_is_sealed(gate, ground):
     opened, _ = await gate.ask(BUILDER, asking(package(), GOOD))
     await ground.sql("UPDATE signing_requests SET state = 'signed'")
     again, new = await gate.ask(BUILDER, asking(package(), GOOD))
-    assert (again.id, again.state, new) == (opened.id, "signed", False)
+    assert (again.id, again.state, again.reason, new) == (opened.id, "claimed", "sealed", False)
 
 
 @pytest.mark.parametrize("state", ["refused", "withdrawn"])
@@ -211,7 +211,8 @@ async def test_a_step_is_taken_only_where_the_table_has_it(gate, ground, step, s
     if STEPS[step, state] is None:
         with pytest.raises(Conflict):
             await getattr(gate, step)(BUILDER, opened.id)
-        assert (await gate.request(BUILDER, opened.id)).state == state
+        [row] = await ground.sql("SELECT state FROM signing_requests")
+        assert row["state"] == state
     else:
         view = await getattr(gate, step)(BUILDER, opened.id)
         assert (view.state, view.tries) == (STEPS[step, state], 0 if step == "retry" else 5)

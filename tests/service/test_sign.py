@@ -10,14 +10,14 @@ import pytest_asyncio
 
 from attestor.app.clock import now
 from attestor.core.algorithm import Algorithm
-from attestor.core.errors import Missing
+from attestor.core.errors import Halted, Missing
 from attestor.core.wire import Upload
 from attestor.embedded.device import emulator
 from attestor.hsm.connection import NodeSettings
 from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
-from tests.service.loghouse import following
+from tests.service.loghouse import caught_up, following
 from tests.service.makers import (
     BUILDER,
     asking,
@@ -79,6 +79,7 @@ async def test_agreed_bytes_are_signed_once_and_read_the_same_ever_after(  # noq
 ):
     request = await requested(gate, folder, release)
     await sign_next(signing)
+    await ground.settled()
     name, signature = await gate.signature(BUILDER, request)
     assert name == f"{release.file_name}.sig"
     assert verified(emulated[1], key, signature, GOOD).file_sha512 == hashlib.sha512(GOOD).digest()
@@ -89,13 +90,14 @@ async def test_agreed_bytes_are_signed_once_and_read_the_same_ever_after(  # noq
     assert await signatures(ground) == 1
 
 
-async def test_an_upload_and_a_hash_state_are_signed_as_well(gate, signing, emulated):
+async def test_an_upload_and_a_hash_state_are_signed_as_well(gate, ground, signing, emulated):
     for release, source in ((package("up"), Upload()), (package("state"), hash_state(GOOD))):
         await gate.admit(vote(release, GOOD, "alice", "bob"))
         opened, _ = await gate.ask(BUILDER, asking(release, GOOD, source))
         if source == Upload():
             await gate.upload(BUILDER, opened.id, lines_of(GOOD))
         await sign_next(signing)
+        await ground.settled()
         assert verified(emulated[1], "packages", (await gate.signature(BUILDER, opened.id))[1], GOOD)
 
 
@@ -135,7 +137,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-async def test_no_signature_after(gate, ground, signing, folder, attack):
+async def test_the_signer_halts_after(gate, ground, signing, folder, attack):
     await gate.admit(vote(package("elsewhere"), GOOD, "carol"))
     (folder / package().file_name).write_bytes(GOOD)
     await gate.admit(vote(package(), GOOD, "alice"))
@@ -144,10 +146,12 @@ async def test_no_signature_after(gate, ground, signing, folder, attack):
     if attack == "a vote inserted":
         await ground.sql("DELETE FROM claims WHERE operator = 'carol'")
         await ground.sql("DELETE FROM envelopes WHERE operator = 'carol'")
+    await caught_up(ground, signing.past)
     for statement in ATTACKS[attack]:
         await ground.sql(statement)
-    await sign_next(signing)
-    assert await standing(ground) == ("waiting", "not-reached")
+    with pytest.raises(Halted, match="vote-withheld"):
+        await sign_next(signing)
+    assert await standing(ground) == ("queued", "vote-withheld")
     assert await signatures(ground) == 0
 
 
@@ -180,19 +184,13 @@ async def test_a_request_whose_row_cannot_be_read_is_set_aside(gate, ground, sig
     assert await signatures(ground) == 0
 
 
-async def test_a_creation_time_in_the_future_gives_no_signature(gate, ground, signing, folder):
-    await requested(gate, folder)
-    await ground.sql("UPDATE signing_requests SET signing_time = now() + interval '1 day'")
-    await sign_next(signing)
-    assert await standing(ground) == ("aside", "signing-time")
-    assert await signatures(ground) == 0
-
-
-async def test_another_policy_in_the_signers_own_file_decides(gate, ground, signing, folder):
+async def test_a_decision_of_the_api_under_another_policy_than_the_signers_gives_no_signature(
+    gate, ground, signing, folder
+):
     await requested(gate, folder)
     strict = under(signing, make_policy(serial=2, revoked=["alice"]))
     await sign_next(strict)
-    assert await standing(ground) == ("waiting", "not-reached")
+    assert await standing(ground) == ("waiting", "policies-differ")
     assert await signatures(ground) == 0
 
 
@@ -225,6 +223,7 @@ async def test_a_missing_file_is_waited_for_and_signed_when_it_appears(gate, gro
     (folder / package().file_name).write_bytes(GOOD)
     await ground.sql("UPDATE signing_requests SET not_before = now()")
     await sign_next(signing)
+    await ground.settled()
     assert (await gate.request(BUILDER, request)).state == "signed"
 
 
@@ -286,6 +285,7 @@ async def test_a_holder_whose_lease_ended_while_it_signed_writes_nothing(gate, g
 
     late = _Late(signing.signers["debs"], taken_over)
     await sign_next(dataclasses.replace(signing, signers={**signing.signers, "debs": late}))
+    await ground.settled()
     _, signature = await gate.signature(BUILDER, request)
     assert signature != late.results[0]
     assert verified(emulated[1], "debs", signature, GOOD)
@@ -304,7 +304,7 @@ async def test_a_lease_that_really_runs_out_lets_the_next_signer_in_and_the_late
     await asyncio.sleep(0.4)
     second = await queue.claim(30)
     assert (first.fence, second.fence) == (1, 2)
-    for late in (queue.renew(first, 30), queue.fix_time(first, now()), queue.adopt(first)):
+    for late in (queue.renew(first, 30), queue.decide(first, None, (), None), queue.adopt(first)):
         with pytest.raises(Exception) as raised:
             await late
         assert raised.value.code == "lease-over"
@@ -358,7 +358,8 @@ async def test_a_request_whose_signers_all_die_is_set_aside_in_the_end(gate, gro
 @pytest.mark.parametrize("skew", [timedelta(seconds=-6), timedelta(seconds=6)])
 async def test_a_clock_that_differs_signs_nothing(gate, ground, signing, folder, skew):
     await requested(gate, folder)
-    await sign_next(dataclasses.replace(signing, now=lambda: now() + skew))
+    with pytest.raises(Halted, match="clock-differs"):
+        await sign_next(dataclasses.replace(signing, now=lambda: now() + skew))
     assert await standing(ground) == ("queued", "clock-differs")
     assert await signatures(ground) == 0
 
@@ -370,6 +371,7 @@ async def test_fifty_identical_requests_and_four_signers_make_one_call(gate, gro
     before = running.operations(Algorithm.ED25519)
     views = await asyncio.gather(*[gate.ask(BUILDER, asking(package(), GOOD)) for _ in range(50)])
     await asyncio.gather(*[sign_next(signing) for _ in range(4)])
+    await ground.settled()
     read = {(await gate.signature(BUILDER, view.id))[1] for view, _ in views}
     assert len(read) == 1
     assert running.operations(Algorithm.ED25519) == before + 1
@@ -379,6 +381,7 @@ async def test_fifty_identical_requests_and_four_signers_make_one_call(gate, gro
 async def test_a_signature_that_is_stored_already_is_adopted_without_a_call(gate, ground, signing, folder, emulated):
     request = await requested(gate, folder)
     await sign_next(signing)
+    await caught_up(ground, signing.past)
     first = await gate.signature(BUILDER, request)
     await ground.sql("UPDATE signing_requests SET state = 'queued'")
     before = emulated[0].operations(Algorithm.ED25519)
@@ -390,6 +393,7 @@ async def test_a_signature_that_is_stored_already_is_adopted_without_a_call(gate
 async def test_nobody_reads_a_signature_before_the_request_is_signed(gate, ground, signing, folder):
     request = await requested(gate, folder)
     await sign_next(signing)
+    await ground.settled()
     await ground.sql("UPDATE signing_requests SET state = 'queued'")
     with pytest.raises(Missing):
         await gate.signature(BUILDER, request)
