@@ -11,13 +11,14 @@ SELECT size, root, frontier, published FROM log_state WHERE id = 1;
 SELECT s.size, s.root, s.frontier, s.published, c.note FROM log_state s
 LEFT JOIN log_checkpoints c ON c.size = s.size WHERE s.id = 1;
 
--- drain: take the oldest entries out of the outbox; "logged" is what stands in the log under the same key
+-- drain: take the oldest entries out of the outbox; "logged" is what stands in the log under the same key, each looked up by the index, however long the log is
 WITH taken AS (
-    DELETE FROM log_outbox WHERE id IN (SELECT id FROM log_outbox ORDER BY id LIMIT $1)
+    DELETE FROM log_outbox WHERE id = ANY(ARRAY(SELECT id FROM log_outbox ORDER BY id LIMIT $1))
     RETURNING id, subject, kind, number, entry
 )
-SELECT t.subject, t.kind, t.number, t.entry, e.entry AS logged FROM taken t
-LEFT JOIN log_entries e USING (subject, kind, number) ORDER BY t.id;
+SELECT t.subject, t.kind, t.number, t.entry,
+       (SELECT e.entry FROM log_entries e WHERE (e.subject, e.kind, e.number) = (t.subject, t.kind, t.number)) AS logged
+FROM taken t ORDER BY t.id;
 
 -- refuse: keep what can be no entry
 INSERT INTO log_refused (entry) SELECT * FROM unnest($1::bytea[]);
