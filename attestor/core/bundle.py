@@ -114,14 +114,14 @@ def read_bundle(raw: bytes) -> Bundle:
     return Bundle(
         release=document.release,
         artifact=document.artifact,
-        policy=_read(document.policy, "policy"),
-        evidence=_read(document.evidence, "evidence"),
-        envelopes=_read_all(document.envelopes, "envelopes"),
-        withdrawals=_read_all(document.withdrawals, "withdrawals"),
-        signature=_read(document.signature, "signature"),
-        decision=_read_logged(document.decision, "decision"),
-        signed=_read_logged(document.signed, "signed"),
-        summary=_read(document.summary, "summary"),
+        policy=_bytes_of(document.policy, "policy"),
+        evidence=_bytes_of(document.evidence, "evidence"),
+        envelopes=_all_of(document.envelopes, "envelopes"),
+        withdrawals=_all_of(document.withdrawals, "withdrawals"),
+        signature=_bytes_of(document.signature, "signature"),
+        decision=_logged_of(document.decision, "decision"),
+        signed=_logged_of(document.signed, "signed"),
+        summary=_bytes_of(document.summary, "summary"),
     )
 
 
@@ -138,18 +138,18 @@ def _written(logged: LoggedEntry) -> _Logged:
     return _Logged(entry=write_base64(logged.entry), proof=logged.proof.decode("utf-8"))
 
 
-def _read_logged(logged: _Logged, place: str) -> LoggedEntry:
-    return LoggedEntry(_read(logged.entry, f"{place}.entry"), logged.proof.encode("utf-8"))
+def _logged_of(logged: _Logged, place: str) -> LoggedEntry:
+    return LoggedEntry(_bytes_of(logged.entry, f"{place}.entry"), logged.proof.encode("utf-8"))
 
 
-def _read_all(texts: tuple[str, ...], place: str) -> tuple[bytes, ...]:
-    bodies = tuple(_read(text, f"{place}[{number}]") for number, text in enumerate(texts))
+def _all_of(texts: tuple[str, ...], place: str) -> tuple[bytes, ...]:
+    bodies = tuple(_bytes_of(text, f"{place}[{number}]") for number, text in enumerate(texts))
     if in_order(bodies) != bodies:
         raise Malformed("bundle-form", f"The bundle's {place} do not stand in the order of their SHA-256, each once.")
     return bodies
 
 
-def _read(text: str, place: str) -> bytes:
+def _bytes_of(text: str, place: str) -> bytes:
     try:
         return read_base64(text)
     except ValueError:

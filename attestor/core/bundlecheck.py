@@ -70,8 +70,8 @@ def check_bundle(
     _refuse_other_file(bundle, file)
     _refuse_other_policy(bundle, policy, log_key)
     proven = proven_in(bundle)
-    decision = _read(bundle.decision, DecisionEntry, "bundle-decision", "decision entry")
-    signed = _read(bundle.signed, SignatureEntry, "bundle-signed", "signature entry")
+    decision = _entry(bundle.decision, DecisionEntry, "bundle-decision", "decision entry")
+    signed = _entry(bundle.signed, SignatureEntry, "bundle-signed", "signature entry")
     _refuse_other_decision(bundle, decision, policy)
     _refuse_other_signature(bundle, proven, decision, signed)
     created = _created(decision)
@@ -112,7 +112,7 @@ def _refuse_other_policy(bundle: Bundle, policy: Policy, log_key: VerifierKey) -
         refuse("bundle-log-key", f"The given log key is not the policy's, which is {policy.log.key.text}.")
 
 
-def _read(logged: LoggedEntry, kind: type[_T], code: str, name: str) -> _T:
+def _entry(logged: LoggedEntry, kind: type[_T], code: str, name: str) -> _T:
     with place(code, name):
         entry = read_entry(logged.entry)
     if not isinstance(entry, kind):

@@ -3,6 +3,8 @@
 Nothing of it is believed here, and nobody need believe it: whoever reads it checks every part.
 """
 
+import asyncio
+import functools
 import hashlib
 from collections.abc import Collection
 from dataclasses import replace
@@ -34,7 +36,8 @@ async def bundle(release_id: str, archive: Archive, source: LogSource) -> bytes:
     if kept is None:
         raise Missing("not-signed", "No signature of this release can be read; ask for its status to see why.")
     try:
-        return encode_bundle(await _bundle(kept, source))
+        # Some attestations are large, and a tier may have many operators.
+        return await asyncio.to_thread(encode_bundle, await _bundle(kept, source))
     except Rejected as error:
         raise _incomplete(error.sentence) from error
 
@@ -44,7 +47,7 @@ async def _bundle(kept: Archived, source: LogSource) -> Bundle:
     policy_file = _document(kept, decision.policy.digest)
     evidence = _document(kept, decision.evidence or "")
     weighed = read_dossier(evidence)
-    proofs = await _proofs((kept.decision[0], kept.signed[0]), source, parse_policy(policy_file, "The policy"))
+    proofs = await _proofs((kept.decision[0], kept.signed[0]), source, _policy(policy_file))
     named = decision.release
     return Bundle(
         release=bundled_release(parse_release(named.kind, named.purl, named.file_name)),
@@ -58,6 +61,12 @@ async def _bundle(kept: Archived, source: LogSource) -> Bundle:
         signed=LoggedEntry(kept.signed[1], proofs[1]),
         summary=_document(kept, signed.summary),
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _policy(raw: bytes) -> Policy:
+    """Few policies make many bundles, and to read one costs more than all else here."""
+    return parse_policy(raw, "The policy")
 
 
 async def _proofs(indices: tuple[int, int], source: LogSource, policy: Policy) -> list[bytes]:
