@@ -34,7 +34,7 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class Holds:
     """Everything holds: what the file is, and what was checked."""
 
     release: BundledRelease
@@ -42,14 +42,14 @@ class Verified:
 
 
 @dataclass(frozen=True, slots=True)
-class NotVerified:
+class Fails:
     """What is wrong, and where: ``code`` is ``bundle-PLACE``."""
 
     code: str
     sentence: str
 
 
-def verify_files(given: Given, progress: Progress) -> Verified | NotVerified:
+def verify_files(given: Given, progress: Progress) -> Holds | Fails:
     """Check a bundle and its file against the files that are believed.
 
     Raises ``AttestorError`` for what says nothing about the bundle: a file that cannot be read (``Missing``
@@ -66,8 +66,8 @@ def verify_files(given: Given, progress: Progress) -> Verified | NotVerified:
             bundle, file=file, policy=policy, log_key=log_key, openpgp=lambda raw: _facts(certificate, raw, hasher)
         )
     except Rejected as error:
-        return NotVerified(error.code, error.sentence)
-    return Verified(bundle.release, checks)
+        return Fails(error.code, error.sentence)
+    return Holds(bundle.release, checks)
 
 
 def _facts(certificate: Certificate, signature: bytes, hasher: Hasher) -> OpenPgpFacts:

@@ -27,11 +27,11 @@ def verify(  # noqa: PLR0913 - one flag each
 
     Exit code 0: everything holds; 3: refused, with the place; 1: a given file cannot be read.
     """
-    from attestor.app.offline import Given, Verified, verify_files
+    from attestor.app.offline import Given, Holds, verify_files
 
     with _measuring(file) as progress:
         outcome = verify_files(Given(bundle, file, policy, log_key, cert), progress)
-    if not isinstance(outcome, Verified):
+    if not isinstance(outcome, Holds):
         if as_json:
             say_json({"verified": False, "code": outcome.code, "sentence": outcome.sentence})
         else:
