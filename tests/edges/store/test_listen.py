@@ -1,0 +1,60 @@
+"""Who waits is woken by the hints of its own channel, over one connection."""
+
+import asyncio
+
+import pytest
+
+from attestor.store import listen
+
+RELEASE, OTHER = "01" * 32, "02" * 32
+
+
+@pytest.fixture
+async def listener(stand, monkeypatch):
+    """A listener that hears all channels already; none of its waits ends by itself within the test."""
+    monkeypatch.setattr(listen, "_POLL_SECONDS", 60.0)
+    made = await stand.listener("signer")
+    heard = asyncio.create_task(made.enqueued(60))
+
+    async def hears_the_last_channel():
+        await stand.owner.execute("SELECT pg_notify('attestor_outbox', '')")
+        return heard.done()
+
+    await stand.until(hears_the_last_channel)
+    return made
+
+
+WAITS = {
+    "a release": lambda listener: listener.moved(RELEASE, 60),
+    "any release": lambda listener: listener.moved(None, 60),
+    "the log": lambda listener: listener.logged(60),
+    "the outbox": lambda listener: listener.enqueued(60),
+}
+HINTS = [
+    ("attestor", RELEASE, {"a release", "any release", "the outbox"}),
+    ("attestor", OTHER, {"any release", "the outbox"}),
+    ("attestor_log", "7", {"the log"}),
+    ("attestor_outbox", "", {"the outbox"}),
+]
+
+
+@pytest.mark.parametrize(("channel", "payload", "woken"), HINTS)
+async def test_a_hint_wakes_exactly_who_waits_for_it(stand, listener, channel, payload, woken):
+    tasks = {name: asyncio.create_task(wait(listener)) for name, wait in WAITS.items()}
+    await asyncio.sleep(0)
+    await stand.owner.execute("SELECT pg_notify($1, $2)", channel, payload)
+    async with asyncio.timeout(20):
+        await asyncio.gather(*(tasks[name] for name in woken))
+    # Hints are given out in one step of the loop, so whoever is still waiting was not meant.
+    await asyncio.sleep(0)
+    assert {name for name, task in tasks.items() if task.done()} == woken
+    for task in tasks.values():
+        task.cancel()
+    await asyncio.gather(*tasks.values(), return_exceptions=True)
+    assert not listener._waiting
+
+
+async def test_who_waits_is_told_nothing_and_goes_when_the_time_is_over(listener):
+    for wait in (listener.moved(RELEASE, 0.01), listener.logged(0.01), listener.enqueued(0.01)):
+        await wait
+    assert not listener._waiting
