@@ -171,6 +171,13 @@ async def test_the_quorum_of_three_publishes_size_after_size(house, ground):
     assert all(all_three.errors(name) == [None] * 5 for name in NAMES)
 
 
+async def test_the_empty_logs_checkpoint_is_cosigned_too(house, ground):
+    """It is published from the beginning, and a signer that begins with it counts witnesses."""
+    two = house(2)
+    await two.hears(await two.cosigning(), *NAMES)
+    await two.assert_shown(0)
+
+
 async def test_one_dead_and_one_lying_leave_a_quorum_of_one(house, ground):
     one = house(1)
     one.servers["bert"].canned = (503, "text/plain", b"")
@@ -338,6 +345,21 @@ async def test_a_size_that_another_process_signed_meanwhile_is_no_rollback(house
     await behind.gather(30)
     assert await ground.book.cosignatures(4) == {}
     await one.publishes(behind, 7)
+
+
+async def test_a_checkpoint_that_a_needed_witness_is_beyond_is_left_for_the_newest(house, ground, unresting):
+    """Another process brought the witness there, and died before the cosignature was kept."""
+    two = house(2)
+    for name in ("bert", "cora"):
+        two.servers[name].canned = (503, "text/plain", b"")
+    await ground.grow(4)
+    cosigning = await two.cosigning()
+    await two.hears(cosigning, *NAMES)
+    await ground.grow(3)
+    _, raw = await ground.book.newest()
+    two.servers["bert"].accept(open_checkpoint(raw, KEY.verifier))
+    two.servers["bert"].canned = None
+    await two.publishes(cosigning, 7)
 
 
 @pytest.mark.parametrize("other_root", [(409, "text/plain", b""), (422, "text/plain", b""), (409, SIZE, b"5\n")])
