@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -272,6 +272,22 @@ async def test_a_broken_answer(answer):
     async with await asyncio.start_server(cut, "127.0.0.1", 0) as listening:
         error = await refused(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}")
     assert (type(error), error.code) == (Unavailable, "witness-unavailable")
+
+
+async def test_an_endless_answer_is_left():
+    async def endless(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        with suppress(ConnectionError):
+            while True:
+                writer.write(bytes(1 << 16))
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(endless, "127.0.0.1", 0) as listening:
+        error = await refused(f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}", deadline=5)
+    assert (type(error), error.code) == (Rejected, "witness-answer")
+    assert str(MAX_ANSWER_BYTES) in error.sentence
 
 
 async def test_nothing_is_told_to_whoever_a_witness_sends_us_to(server):
