@@ -10,6 +10,7 @@ from attestor.core.errors import (
     Conflict,
     Exhausted,
     Forbidden,
+    Halted,
     Malformed,
     Missing,
     Rejected,
@@ -50,6 +51,7 @@ TABLE: Final[dict[type[AttestorError], tuple[int, str]]] = {
     Rejected: (422, "The input is wrong"),
     Exhausted: (429, "A count is used up"),
     Unavailable: (503, "Not available now"),
+    Halted: (503, "The log contradicts itself"),
 }
 
 
