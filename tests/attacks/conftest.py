@@ -1,9 +1,16 @@
 """The whole gate as an attacker finds it: real database and roles, real keys, the emulated device, the signer's own code."""
 
+import asyncio
+from contextlib import asynccontextmanager
+
 import asyncpg
+import pytest
 import pytest_asyncio
 
+from attestor.core.algorithm import Algorithm
+from attestor.core.errors import Halted
 from attestor.embedded.device import emulator
+from attestor.service import conclude, sign
 from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
@@ -24,23 +31,23 @@ async def device(tmp_path_factory):
 
 
 @pytest_asyncio.fixture
-async def signing(ground, device, folder):  # noqa: F811 - the fixture, not the import
-    """What one signer process holds; pull root `files` is *folder*."""
+async def process(ground, device, folder):  # noqa: F811 - the fixture, not the import
+    """What one signer process holds, and the task that follows the log for it; pull root `files` is *folder*."""
     running, certificates = device
     made = device_of(running.node())
     process = make_signing(await ground.pool("attestor_signer"), Listener(), made, certificates, ground.folder)
-    async with following(process.past):
-        yield process
+    async with following(process.past) as follower:
+        yield process, follower
     made.close()
 
 
 class Scene:
     """Short words for what attacks start from and end in."""
 
-    def __init__(self, gate, ground, signing, folder, running):  # noqa: F811 - the fixtures
+    def __init__(self, gate, ground, process, folder, running):  # noqa: F811 - the fixtures
         self.gate = gate
         self.ground = ground
-        self.signing = signing
+        self.signing, self.follower = process
         self.folder = folder
         self.running = running
 
@@ -62,6 +69,38 @@ class Scene:
     async def caught_up(self):
         """All that waits is in the log, and the signer remembers it."""
         await caught_up(self.ground, self.signing.past)
+
+    async def aware(self):
+        """The signer has logged its policy and remembers all: from here on it tells the log what an attack makes it tell."""
+        await self.signing.conclusions.refuse_other_policy()
+        await self.caught_up()
+
+    @asynccontextmanager
+    async def untouched(self):
+        """Nothing is asked of the device, told to the log or stored as a signature."""
+        before = await self._touched()
+        yield
+        assert await self._touched() == before
+
+    async def _touched(self):
+        told = await self.ground.owner.fetchval(
+            "SELECT (SELECT count(*) FROM log_outbox) + (SELECT count(*) FROM log_entries)"
+        )
+        return self.running.operations(Algorithm.ED25519), told, await self.signatures()
+
+    async def halts(self, code, request=None):
+        """The signer halts with this code, and the request says so; nothing else comes of it."""
+        async with self.untouched():
+            with pytest.raises(Halted) as raised:
+                await self.sign()
+        assert raised.value.code == code
+        assert await self.standing(request) == ("queued", code)
+
+    async def follower_halts(self, code):
+        """The log itself halts the process, whatever it signs."""
+        with pytest.raises(Halted) as raised:
+            await asyncio.wait_for(self.follower, 10)
+        assert raised.value.code == code
 
     async def loads(self, policy):
         """The signer loads another policy file, and the API's role says that it decided under the same."""
@@ -85,5 +124,12 @@ class Scene:
 
 
 @pytest_asyncio.fixture
-async def scene(gate, ground, signing, folder, device):  # noqa: F811 - the fixtures
-    return Scene(gate, ground, signing, folder, device[0])
+async def scene(gate, ground, process, folder, device):  # noqa: F811 - the fixtures
+    return Scene(gate, ground, process, folder, device[0])
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """A signer that does not wait long for what the log will never say."""
+    monkeypatch.setattr(sign, "_LOGGED_SECONDS", 0.1)
+    monkeypatch.setattr(conclude, "INCLUDED_SECONDS", 0.3)

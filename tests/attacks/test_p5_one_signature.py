@@ -2,13 +2,18 @@
 
 import dataclasses
 import hashlib
+import uuid
 
+import msgspec
 import pytest
 
 from attestor.core.algorithm import Algorithm
+from attestor.core.entries import outgoing, read_entry, seal_entry
 from attestor.service.sign import sign_next
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
+from tests.edges.store.emptying import tamper
+from tests.logkeys import seal
 from tests.service.makers import BUILDER, asking, package, payload_digest, vote, withdrawal
 from tests.service.signers import verified
 
@@ -90,3 +95,68 @@ async def test_other_bytes_of_a_signed_release_are_refused_even_when_all_operato
     [row] = await scene.ground.sql("SELECT sha256 FROM signed_digests")
     assert row["sha256"] == hashlib.sha256(GOOD).digest()
     assert await scene.signatures() == 1
+
+
+LOST = {
+    "the signature": ["DELETE FROM signatures"],
+    "the signed digest": ["DELETE FROM signed_digests"],
+    "both": ["DELETE FROM signatures", "DELETE FROM signed_digests"],
+    "every byte of the signature but its row": ["UPDATE signatures SET signature = ''"],
+    "the signature's own key": ["UPDATE signatures SET key_fingerprint = 'F'"],
+}
+
+
+@pytest.mark.parametrize("statements", LOST.values(), ids=LOST)
+async def test_a_signed_release_halts_the_signer_when_the_database_lost(scene, statements):
+    await scene.queued()
+    await scene.sign()
+    await scene.caught_up()
+    for statement in statements:
+        await tamper(scene.ground.owner, statement)
+    await scene.ground.sql("UPDATE signing_requests SET state = 'queued'")
+    await scene.halts("signature-lost")
+
+
+@pytest.mark.parametrize("statements", LOST.values(), ids=LOST)
+async def test_the_same_when_the_request_is_gone_too_and_is_made_anew_with(scene, statements):
+    await scene.queued()
+    await scene.sign()
+    await scene.caught_up()
+    await tamper(scene.ground.owner, "DELETE FROM signing_requests")
+    for statement in statements:
+        await tamper(scene.ground.owner, statement)
+    again, new = await scene.gate.ask(BUILDER, asking(package(), GOOD))
+    assert (new, again.state) == (True, "queued")
+    await scene.halts("signature-lost")
+
+
+async def test_a_request_made_anew_for_a_signed_release_is_given_the_signature_that_there_is(scene, device):
+    await scene.queued()
+    await scene.sign()
+    await scene.caught_up()
+    [kept] = await scene.ground.sql("SELECT signature FROM signatures")
+    await tamper(scene.ground.owner, "DELETE FROM signing_requests")
+    again, _ = await scene.gate.ask(BUILDER, asking(package(), GOOD))
+    async with scene.untouched():
+        await scene.sign()
+    assert (await scene.gate.signature(BUILDER, again.id))[1] == kept["signature"]
+    assert verified(device[1], "packages", kept["signature"], GOOD)
+
+
+async def test_two_digests_of_a_release_signed_by_signers_that_know_nothing_of_each_other_halt_both(scene):
+    """The log names both; nothing that either could do makes one of them unsigned."""
+    request = await scene.queued()
+    await scene.sign()
+    await scene.caught_up()
+    [row] = await scene.ground.sql("SELECT entry FROM log_entries WHERE kind = 'signature'")
+    entry = msgspec.structs.replace(read_entry(row["entry"]), sha256="0" * 64, request=str(uuid.uuid4()))
+    told = outgoing(seal_entry(entry, seal()))
+    await scene.ground.sql(
+        "INSERT INTO log_outbox (subject, kind, number, entry) VALUES ($1, $2, $3, $4)",
+        told.subject,
+        told.kind,
+        told.number,
+        told.entry,
+    )
+    await scene.follower_halts("release-signed-twice")
+    assert (await scene.gate.request(BUILDER, request)).state == "signed"

@@ -46,6 +46,17 @@ class Ground:
         self.folder = folder
         self.owner = None
         self.sequence = None
+        self._log = AsyncExitStack()
+
+    async def log(self, *, publish=True):
+        """Let a sequencer work, in place of the one before."""
+        await self.stop_log()
+        sequencer = sequencing(self.dsn_of("attestor_sequencer"), ORIGIN, publish=publish)
+        self.sequence = await self._log.enter_async_context(sequencer)
+
+    async def stop_log(self):
+        """No sequencer works: what is told waits."""
+        await self._log.aclose()
 
     async def settled(self):
         """Once all that waits is in the log, so that every signature made can be read."""
@@ -90,7 +101,8 @@ async def ground(schema, postgres, tmp_path):
         ground.owner = await asyncpg.connect(schema)
         stack.push_async_callback(ground.owner.close)
         await empty(ground.owner)
-        ground.sequence = await stack.enter_async_context(sequencing(ground.dsn_of("attestor_sequencer"), ORIGIN))
+        stack.push_async_callback(ground.stop_log)
+        await ground.log()
         yield ground
 
 
