@@ -1,5 +1,5 @@
-"""What a signer keeps on its own disk, believed over any database: the anchor, and the memory that it folds from the log.
+"""What who follows the log keeps on its own disk, believed over any database: a signer's anchor and memory, an auditor's book.
 
 The anchor is one small file that only moves forward; the memory beside it is SQLite, derived from the log, and made anew
-whenever it does not fit. Nothing else knows of either, nor of SQLite.
+whenever it does not fit. The book says how far an audit has come and what it found. Nothing else knows of these, nor of SQLite.
 """

@@ -117,6 +117,14 @@ class Witness(Protocol):
 class CatchUp(Protocol):
     """One step of a memory forward; nothing of it stays unless it is settled."""
 
+    @property
+    def anchor(self) -> Checkpoint:
+        """As it was when the step began, which nobody else can move meanwhile."""
+
+    @property
+    def frontier(self) -> Frontier:
+        """Of all entries that were folded, with those taken in this step."""
+
     async def take(self, leaves: Sequence[bytes], facts: Sequence[tuple[int, Fact]]) -> Frontier:
         """Add the next entries: leaf hashes, and (index, fact) pairs. Returns the frontier with them.
 

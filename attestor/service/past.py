@@ -6,7 +6,7 @@ folded come to its root: consistency is recomputed, not believed. The anchor mov
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NoReturn
 
@@ -23,7 +23,7 @@ from attestor.service.logports import CatchUp, LogSource, Memory
 
 AT_ONCE: Final = 2048
 """Entries that are folded in one step."""
-SCRUB_AT_ONCE: Final = 4096
+SCRUB_AT_ONCE: Final = 1024
 """Old entries that are looked at again at each quiet moment."""
 _RECOVER: Final = (
     "Nothing is signed. Find out which of the two is right; if the database was restored or failed over, bring the missing "
@@ -45,6 +45,7 @@ class Past:
         self._scrubbed = 0
         self._expected: defaultdict[bytes, set[asyncio.Future[int]]] = defaultdict(set)
         self._moved: asyncio.Future[None] | None = None
+        self._followed: bytes | None = None
 
     @property
     def anchor_id(self) -> str:
@@ -60,17 +61,28 @@ class Past:
         Raises ``Halted``: ``anchor-…``, ``log-rolled-back``, ``log-forked``, ``log-rewritten``, ``log-gap``,
         ``entry-unreadable`` and what :class:`CatchUp` raises; ``Unavailable`` ``log-empty``, ``witness-quorum``.
         """
-        async with self._lock, self._memory.catching_up(alone=self._alone) as step:
-            # The note is read behind the lock: another process of this anchor may just have moved it.
-            anchor = await self._memory.anchor()
-            frontier = await step.take((), ())
-            checkpoint, note = await self._published()
-            _refuse_other_past(anchor, frontier, checkpoint)
-            moved = (frontier.size, anchor.size) != (checkpoint.size, checkpoint.size)
-            if moved:
-                frontier = await self._fold(step, frontier, anchor, checkpoint)
-                await step.settle(checkpoint, note)
-        await self._tell(frontier.size)
+        async with self._lock:
+            note = await self._source.checkpoint()
+            if note is not None and note == self._followed:
+                return False
+            checkpoint = self._opened(note)
+            async with self._memory.catching_up(alone=self._alone) as step:
+                if step.frontier.size > checkpoint.size:
+                    # Another process of this anchor may have gone on since the note was read.
+                    note = await self._source.checkpoint()
+                    checkpoint = self._opened(note)
+                moved = await self._follow_to(step, checkpoint, note or b"")
+            self._followed = note
+        return moved
+
+    async def _follow_to(self, step: CatchUp, checkpoint: Checkpoint, note: bytes) -> bool:
+        before = step.frontier.size
+        _refuse_other_past(step.anchor, step.frontier, checkpoint)
+        moved = (before, step.anchor.size) != (checkpoint.size, checkpoint.size)
+        leaves = await self._fold(step, checkpoint) if moved else []
+        if moved:
+            await step.settle(checkpoint, note)
+        await self._tell(before, leaves, checkpoint.size)
         return moved
 
     async def look_again(self) -> None:
@@ -135,8 +147,7 @@ class Past:
             _halt("log-rewritten", f"The log does not prove entry {index} under the anchor: {error.sentence}")
         return anchor
 
-    async def _published(self) -> tuple[Checkpoint, bytes]:
-        note = await self._source.checkpoint()
+    def _opened(self, note: bytes | None) -> Checkpoint:
         if note is None:
             raise Unavailable("log-empty", "The log has no checkpoint yet: is a sequencer running?")
         try:
@@ -150,31 +161,37 @@ class Past:
                 "witness-quorum",
                 f"{len(cosigned)} of {self._policy.log.quorum} needed witnesses cosigned the checkpoint.",
             )
-        return checkpoint, note
+        return checkpoint
 
-    async def _fold(self, step: CatchUp, frontier: Frontier, anchor: Checkpoint, checkpoint: Checkpoint) -> Frontier:
-        while frontier.size < checkpoint.size:
+    async def _fold(self, step: CatchUp, checkpoint: Checkpoint) -> list[bytes]:
+        """Fold up to the checkpoint, and return the new leaf hashes where somebody expects one."""
+        anchor, expected = step.anchor, []
+        while (start := step.frontier.size) < checkpoint.size:
             # The anchor's size is one of the stops, so that a memory made anew meets the anchor's root on its way.
-            stop = anchor.size if frontier.size < anchor.size else checkpoint.size
-            end = min(frontier.size + AT_ONCE, stop)
-            entries = await self._source.entries(frontier.size, end)
+            stop = anchor.size if start < anchor.size else checkpoint.size
+            entries = await self._source.entries(start, min(start + AT_ONCE, stop))
+            leaves = [leaf_hash(raw) for raw in entries]
             facts = [
                 (index, fact)
-                for index, raw in enumerate(entries, frontier.size)
+                for index, raw in enumerate(entries, start)
                 for fact in facts_of(index, raw, self._policy.log.seals)
             ]
-            frontier = await step.take([leaf_hash(raw) for raw in entries], facts)
+            frontier = await step.take(leaves, facts)
             if frontier.size == anchor.size and frontier.root != anchor.root:
                 _halt("log-rewritten", f"The log's first {anchor.size} entries do not come to the anchor's root.")
-        if frontier.root != checkpoint.root:
-            _halt("log-rewritten", f"The log's {frontier.size} entries do not come to the root of its checkpoint.")
-        return frontier
+            if self._expected:
+                expected += leaves
+        if step.frontier.root != checkpoint.root:
+            _halt("log-rewritten", f"The log's {checkpoint.size} entries do not come to the root of its checkpoint.")
+        return expected
 
-    async def _tell(self, size: int) -> None:
+    async def _tell(self, start: int, leaves: Sequence[bytes], size: int) -> None:
         """Wake who waits, also for what another process of this anchor has folded."""
         seen = size if self._seen is None else self._seen
         if self._expected and seen < size:
-            for index, leaf in enumerate(await self._memory.leaves(seen, size), seen):
+            if (start, len(leaves)) != (seen, size - seen):
+                leaves = await self._memory.leaves(seen, size)
+            for index, leaf in enumerate(leaves, seen):
                 for future in self._expected.get(leaf, ()):
                     if not future.done():
                         future.set_result(index)
