@@ -14,8 +14,8 @@ Order of effects, and what a crash right after each leaves:
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Collection, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -28,6 +28,7 @@ from attestor.core.past import LoggedDecision, Remembered
 from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Decision
 from attestor.service.conclude import Conclusions
+from attestor.service.lease import kept
 from attestor.service.past import Past
 from attestor.service.ports import ArtifactBytes, Evidence, Job, Made, Measure, Queue, Signer
 from attestor.service.weigh import Pair, decide, read_shown, refuse_changed, refuse_withheld, seen_pairs, unlogged
@@ -138,12 +139,12 @@ async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
     obstacle = unlogged(case.evidence, case.reading, case.remembered)
     if obstacle is not None:
         return obstacle
-    judgement = _judged(signing, case, measure)
+    judgement, found = _judged(signing, case, measure)
     if not isinstance(judgement, Judgement):
         return judgement
     if await _settled_by_stored(signing, case, measure):
         return None
-    logged = await _concluded(signing, case, judgement)
+    logged = found or await _concluded(signing, case, judgement)
     await signing.past.prove(logged.index, logged.raw)
     return await _with_pen(signing, case, measure, logged)
 
@@ -170,8 +171,12 @@ def _at_first_sight(signing: Signing, case: _Case) -> NotNow | Never | None:
         return NotNow(
             "policies-differ", "The API decided this release under another policy than the signer has loaded."
         )
-    before = case.concluded.index if case.concluded else None
-    return standing(case.job.request, case.tier, _decision(signing, case, before), case.signed_digest)
+    obstacle = standing(case.job.request, case.tier, _decision(signing, case, None), case.signed_digest)
+    if obstacle is None or case.concluded is None:
+        return obstacle
+    # A decision that the log holds may still stand, whatever came after it.
+    before = _decision(signing, case, case.concluded.index)
+    return standing(case.job.request, case.tier, before, case.signed_digest)
 
 
 async def _logged(signing: Signing, case: _Case) -> _Case:
@@ -184,14 +189,16 @@ async def _logged(signing: Signing, case: _Case) -> _Case:
             return case
 
 
-def _judged(signing: Signing, case: _Case, measure: Measure) -> Judgement | NotNow | Never:
-    """By the evidence of the decision that the log holds already, where it still stands; else by all of it."""
+def _judged(
+    signing: Signing, case: _Case, measure: Measure
+) -> tuple[Judgement | NotNow | Never, LoggedDecision | None]:
+    """By the evidence of the decision that the log holds already, and that decision, where it stands; else by all of it."""
     known = case.concluded
     if known is not None:
         before = _judged_as_of(signing, case, measure, known.index)
         if isinstance(before, Judgement) and before.is_of(known.entry):
-            return before
-    return _judged_as_of(signing, case, measure, None)
+            return before, known
+    return _judged_as_of(signing, case, measure, None), None
 
 
 def _judged_as_of(signing: Signing, case: _Case, measure: Measure, index: int | None) -> Judgement | NotNow | Never:
@@ -212,10 +219,7 @@ def _decision(signing: Signing, case: _Case, index: int | None) -> Decision:
 
 
 async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> LoggedDecision:
-    """The decision as the log includes it: the one of an earlier claim where it says the same, else a new one."""
-    known = case.concluded
-    if known is not None and judgement.is_of(known.entry):
-        return known
+    """A new decision, as the log includes it."""
     created = signing.now().replace(microsecond=0)
     return await signing.conclusions.conclude(case.job, judgement, case.evidence, case.remembered, created)
 
@@ -223,7 +227,7 @@ async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> Log
 async def _with_pen(signing: Signing, case: _Case, measure: Measure, logged: LoggedDecision) -> NotNow | Never | None:
     if logged.created > signing.now():
         raise Rejected("signing-time", f"The time fixed for this signature, {logged.created}, has not come yet.")
-    async with _kept(signing, case.job), case.signer.slot() as pen:
+    async with kept(signing.queue, case.job, signing.lease_seconds), case.signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(case.job, signing.lease_seconds)
         case = await _case(signing, job)
@@ -242,7 +246,7 @@ async def _measured(signing: Signing, case: _Case) -> Measure | Never:
     """Look at the bytes; what they are cannot change, unless someone writes to the file at this very moment."""
     request = case.job.request
     try:
-        async with _kept(signing, case.job):
+        async with kept(signing.queue, case.job, signing.lease_seconds):
             return await signing.content.measure(
                 request.release, request.content, request.sha256, inspect=case.tier.single_builder
             )
@@ -252,24 +256,6 @@ async def _measured(signing: Signing, case: _Case) -> Measure | Never:
         if error.code == "content-changed":
             raise Unavailable(error.code, error.sentence) from error
         return Never(error.code, error.sentence)
-
-
-@asynccontextmanager
-async def _kept(signing: Signing, job: Job) -> AsyncIterator[None]:
-    """Renew the lease meanwhile: tens of gigabytes, or a queue at the HSM, take longer than a lease that may be lost soon."""
-
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(signing.lease_seconds / 3)
-            await signing.queue.renew(job, signing.lease_seconds)
-
-    renewing = asyncio.create_task(renew(), name="lease")
-    try:
-        yield
-    finally:
-        renewing.cancel()
-        # A lease that was lost meanwhile is seen at the next step, which needs it.
-        await asyncio.gather(renewing, return_exceptions=True)
 
 
 async def _settled_by_stored(signing: Signing, case: _Case, measure: Measure) -> bool:

@@ -177,13 +177,17 @@ FORGED = {
 }
 
 
-@pytest.mark.parametrize(
-    "seals", ["nobody", "a key that the policy does not name", "the signer's key over other words"]
-)
-@pytest.mark.parametrize("forged", FORGED.values(), ids=FORGED)
-async def test_what_only_a_signer_may_say_says_nothing_in_the_log_when_it_is_sealed_by(scene, device, forged, seals):
+SEALED_BY = [
+    *((forged, "nobody") for forged in FORGED),
+    ("a signature of other bytes", "a key that the policy does not name"),
+    ("a decision for other bytes, made long ago", "the signer's key over other words"),
+]
+
+
+@pytest.mark.parametrize(("forged", "seals"), SEALED_BY, ids=" sealed by ".join)
+async def test_what_only_a_signer_may_say_says_nothing_in_the_log_when_it_is(scene, device, forged, seals):
     request = await scene.queued()
-    await tell(scene, _sealed(forged, seals))
+    await tell(scene, _sealed(FORGED[forged], seals))
     await scene.aware()
     begun = await scene.ground.owner.fetchval("SELECT date_trunc('second', now())")
     await scene.sign()
