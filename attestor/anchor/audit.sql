@@ -16,7 +16,7 @@ CREATE TABLE subjects (
     PRIMARY KEY (subject, entry)
 ) STRICT, WITHOUT ROWID;
 
--- What was found and nobody acknowledged; entry -1 is the log itself.
+-- What was found and nobody acknowledged. Entry -1 is the log itself.
 CREATE TABLE findings (
     entry INTEGER NOT NULL,
     code TEXT NOT NULL,

@@ -129,20 +129,18 @@ class FileAuditBook:
         self._connection.execute("PRAGMA synchronous=FULL")
         self._connection.execute("BEGIN EXCLUSIVE")
         version = self._count("PRAGMA user_version")
+        self._connection.execute("COMMIT")
         if version == 0:
-            for statement in _SCHEMA.split(";"):
-                self._connection.execute(statement)
-            self._connection.execute("INSERT INTO audit VALUES (1, ?, NULL, 0, 0)", (origin,))
-            self._connection.execute(f"PRAGMA user_version={_FORMAT}")
+            self._connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT;")
         elif version != _FORMAT:
             raise _unreadable(self._folder, f"it is of form {version}")
+        self._connection.execute("INSERT INTO audit VALUES (1, ?, NULL, 0, 0) ON CONFLICT DO NOTHING", (origin,))
         (kept,) = self._connection.execute("SELECT origin FROM audit").fetchone()
         if kept != origin:
             raise Rejected(
                 "audit-other-log",
                 f"{self._folder} holds the audit of the log {kept}: give {origin} a folder of its own.",
             )
-        self._connection.execute("COMMIT")
 
     def _change(self, statement: str, *values: object) -> None:
         with _told(self._folder):

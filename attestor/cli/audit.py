@@ -1,21 +1,23 @@
 """For who trusts nobody: follow the log from outside, and look at everything that it says was decided and signed."""
 
-import asyncio
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from attestor.cli.connection import CaOption, ServerOption
+from attestor.cli.logtools import bar, key_given
 from attestor.cli.output import Exit, JsonOption, leave, note, say, say_json
 
 if TYPE_CHECKING:
+    from attestor.anchor.auditbook import FileAuditBook
+    from attestor.core.auditing import Finding
     from attestor.core.policy import Policy
-    from attestor.service.audit import Audited, Auditor
-    from attestor.service.past import Past
+    from attestor.service.audit import Auditor
 
-_STATE: Final = "audit.json"
+_SHOWN: Final = 100
+_PATIENCE_SECONDS: Final = 10
+"""What stays away longer is told, and looked at in the next run."""
 
 
 def register(app: typer.Typer) -> None:
@@ -28,11 +30,19 @@ def audit(  # noqa: PLR0913 - one flag each
     policy: Annotated[
         list[Path],
         typer.Option(
-            help="A policy file; repeat it for each that the log names. The highest serial names the log's key."
+            help="A policy file; repeat it for each that the log names. The one with the highest serial names log and seals."
         ),
     ],
-    state: Annotated[Path, typer.Option(help="A folder of its own for what was seen; made where it is missing.")],
+    state: Annotated[
+        Path, typer.Option(metavar="DIR", help="What was seen and found; made where it is missing. Keep it.")
+    ],
     ca: CaOption = None,
+    log_key: Annotated[
+        str | None,
+        typer.Option(
+            "--log-key", help="The log's key (a vkey, or a file that holds it), if the policy may name no other."
+        ),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on with what comes, until stopped.")] = False,
     every: Annotated[float, typer.Option(help="Seconds between two looks with --follow.", min=0.1)] = 60,
     acknowledge: Annotated[
@@ -40,113 +50,104 @@ def audit(  # noqa: PLR0913 - one flag each
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that the log only grew and that every decision and signature in it holds; exit 0 clean, 3 findings, 4 another past.
+    """Check that the log only grew, and that every decision and signature in it holds.
 
-    Stopped, it goes on where it was. Findings of earlier runs count until they are acknowledged.
+    Exit code 0: all of it holds; 3: something was found, now or in a run before that nobody acknowledged; 4: the log went back, was
+    forked or rewritten; 1: it could not be looked at. Stopped anywhere, it goes on where it was.
     """
+    import asyncio
+
+    from attestor.anchor.auditbook import FileAuditBook
     from attestor.config.loading import load_policy
-    from attestor.service.audit import Audited
 
-    watch = _Watch(server, ca, [load_policy(path) for path in policy], state)
-    if acknowledge:
-        watch.keep(Audited(watch.kept().size))
-    while True:
-        audited = asyncio.run(watch.once())
-        if as_json:
-            say_json(audited)
-        else:
-            _print(audited)
-        if not follow:
-            leave(Exit.YES if audited.clean else Exit.REFUSED)
-        asyncio.run(asyncio.sleep(every))
+    policies = _by_digest([load_policy(path) for path in policy])
+    newest = max(policies.values(), key=lambda one: one.serial)
+    _refuse_other_key(newest, log_key)
+    with FileAuditBook.opened(state, newest.log.key.name) as book:
+        if acknowledge:
+            book.acknowledge()
+        report = _Report(book, as_json=as_json)
+        asyncio.run(_audited(report, server, ca, policies, every if follow else None))
+        leave(Exit.YES if report.clean else Exit.REFUSED)
 
 
-def _print(audited: "Audited") -> None:
-    for finding in audited.findings:
-        say(f"entry {finding.index}: {finding.sentence} [{finding.code}]")
-    say(f"{audited.size} entries looked at; {len(audited.findings)} of them want a person's eye.")
+async def _audited(
+    report: "_Report", server: str, ca: Path | None, policies: "dict[str, Policy]", every: float | None
+) -> None:
+    import asyncio
+
+    from attestor.client.calls import AttestorClient
+    from attestor.client.log import HttpLog
+    from attestor.client.tls import client_tls
+    from attestor.core.errors import Unavailable
+    from attestor.service.audit import Auditor
+
+    tls = client_tls(ca=ca)
+    async with (
+        AttestorClient(server, tls=tls, patience_seconds=_PATIENCE_SECONDS) as client,
+        HttpLog(f"{server.rstrip('/')}/log", tls=tls, patience_seconds=_PATIENCE_SECONDS) as source,
+    ):
+        auditor = Auditor(source, client, report.book, policies)
+        if every is None:
+            await report.of(auditor)
+        while every is not None:
+            try:
+                await report.of(auditor)
+            except Unavailable as error:
+                note(f"{error.sentence} Trying again in {every:g} s. [{error.code}]")
+            await asyncio.sleep(every)
 
 
-@dataclass(frozen=True, slots=True)
-class _Watch:
-    """One audited instance."""
+class _Report:
+    """What is said after each look: all that nobody acknowledged; while following, only when there is news."""
 
-    server: str
-    ca: Path | None
-    policies: "list[Policy]"
-    folder: Path
+    def __init__(self, book: "FileAuditBook", *, as_json: bool) -> None:
+        self.book = book
+        self.clean = True
+        self._as_json = as_json
+        self._said: tuple[int, int, Finding | None] | None = None
 
-    async def once(self) -> "Audited":
-        """Follow the log to its end and judge what is new. Raises ``Halted``, ``Unavailable``; what was judged stays."""
-        from attestor.anchor.anchorfile import NAME, make_anchor
-        from attestor.anchor.memory import FileMemory
-        from attestor.client.calls import AttestorClient
-        from attestor.client.log import HttpLog
-        from attestor.client.tls import client_tls
-        from attestor.core.tlog.merkle import EMPTY_ROOT
-        from attestor.service.audit import Auditor
-        from attestor.service.past import Past
+    async def of(self, auditor: "Auditor") -> None:
+        """Look once. Raises as ``service.audit.audit``."""
+        from attestor.service.audit import audit as looked
 
-        newest = max(self.policies, key=lambda policy: policy.serial)
-        if not (self.folder / NAME).exists():
-            # An auditor's own beginning: the empty log, so that everything since is looked at.
-            make_anchor(self.folder, 0, EMPTY_ROOT)
-        tls = client_tls(ca=self.ca)
-        async with (
-            AttestorClient(self.server, tls=tls) as client,
-            HttpLog(f"{self.server.rstrip('/')}/log", tls=tls) as source,
-            FileMemory.opened(self.folder, newest.log.key.name) as memory,
-        ):
-            past = Past(source, memory, newest, alone=False)
-            auditor = Auditor(source, memory, {policy.digest: policy for policy in self.policies}, newest, client)
-            return await self._judged(past, auditor)
+        with bar("entries judged") as progress:
+            waits = await looked(auditor, progress)
+        found = self.book.findings(_SHOWN)
+        self.clean = waits is None and all(finding.notice for finding in found)
+        news = (self.book.judged(), self.book.count(), waits)
+        if news != self._said:
+            self._said = news
+            self._say([*found, *([waits] if waits is not None else [])], waits)
 
-    async def _judged(self, past: "Past", auditor: "Auditor") -> "Audited":
-        from rich.console import Console
-        from rich.progress import Progress
+    def _say(self, found: "list[Finding]", waits: "Finding | None") -> None:
+        judged, more = self.book.judged(), self.book.count() - len(self.book.findings(_SHOWN))
+        if self._as_json:
+            report: dict[str, Any] = {"judged": judged, "clean": self.clean, "findings": found, "more": more}
+            say_json(report)
+            return
+        for finding in found:
+            place = "log" if finding.index is None else f"entry {finding.index}"
+            say(f"{'note' if finding.notice else 'FOUND'}  {place}: {finding.sentence} [{finding.code}]")
+        if more:
+            say(f"... and {more} more")
+        rest = "; the next one waits for its policy file" if waits is not None else ""
+        say(f"{judged} entries judged{rest}. {'All of it holds.' if self.clean else 'Not all of it holds.'}")
 
-        from attestor.service.audit import Audited
-        from attestor.service.audit import audit as judged
 
-        await past.follow()
-        before, size = self.kept(), await past.size()
-        found = list(before.findings)
-        with Progress(console=Console(stderr=True), transient=True) as bar:
-            task = bar.add_task("entries", total=size, completed=before.size)
+def _by_digest(policies: "list[Policy]") -> "dict[str, Policy]":
+    from attestor.core.errors import Rejected
 
-            def went_on(index: int) -> None:
-                bar.update(task, completed=index)
-                if index % 1024 == 0:
-                    self.keep(Audited(index, tuple(found)))
+    by_digest = {policy.digest: policy for policy in policies}
+    if len({policy.serial for policy in by_digest.values()}) < len(by_digest):
+        raise Rejected("policies-contradict", "Two of the policy files have one serial and say different things.")
+    return by_digest
 
-            async for finding in judged(auditor, before.size, size, went_on):
-                found.append(finding)
-                note(f"entry {finding.index}: {finding.code}")
-        done = Audited(max(size, before.size), tuple(found))
-        self.keep(done)
-        return done
 
-    def kept(self) -> "Audited":
-        """Raises ``Rejected`` ``audit-state`` when the file cannot be read: findings may stand in it."""
-        import msgspec
+def _refuse_other_key(policy: "Policy", log_key: str | None) -> None:
+    from attestor.core.errors import Rejected
 
-        from attestor.core.errors import Rejected
-        from attestor.service.audit import Audited
-
-        place = self.folder / _STATE
-        try:
-            return msgspec.json.decode(place.read_bytes(), type=Audited)
-        except FileNotFoundError:
-            return Audited()
-        except msgspec.MsgspecError:
-            raise Rejected(
-                "audit-state", f"{place} cannot be read; move it away to look at the whole log again."
-            ) from None
-
-    def keep(self, audited: "Audited") -> None:
-        """Whole or not at all: a file that is half written would be one that says less."""
-        import msgspec
-
-        new = self.folder / f"{_STATE}.new"
-        new.write_bytes(msgspec.json.encode(audited))
-        new.replace(self.folder / _STATE)
+    if log_key is not None and key_given(log_key) != policy.log.key:
+        raise Rejected(
+            "log-key-differs", f"The policy of serial {policy.serial} names another log key: {policy.log.key.text}."
+        )

@@ -51,10 +51,10 @@ def export(  # noqa: PLR0913 - one flag each
     from attestor.publish.tree import StaticTree
     from attestor.service.export import export as brought_up
 
-    key, tls = _key(log_key), client_tls(ca=ca)
+    key, tls = key_given(log_key), client_tls(ca=ca)
 
     async def once(source: HttpLog) -> None:
-        with _bar("entries copied") as progress:
+        with bar("entries copied") as progress:
             exported = await brought_up(source, StaticTree(folder), key, progress)
         if exported.before < exported.checkpoint.size or not follow:
             _say_exported(folder, exported, as_json=as_json)
@@ -97,9 +97,9 @@ def check(  # noqa: PLR0913 - one flag each
     from attestor.config.loading import load_policy
     from attestor.core.errors import Rejected
 
-    key = _key(log_key)
+    key = key_given(log_key)
     seals = load_policy(policy).log.seals if policy is not None else None
-    with _bar("entries checked") as progress:
+    with bar("entries checked") as progress:
         match (url, folder, config):
             case (str(), None, None):
                 work = _check_url(url, ca, key, seals, progress)
@@ -135,7 +135,7 @@ def recover(
     from attestor.app.recovery import recover_stored
     from attestor.config import load_config
 
-    with _bar("entries held against the database") as progress:
+    with bar("entries held against the database") as progress:
         recovered = asyncio.run(recover_stored(resolved(load_config(config)), source, progress))
     if as_json:
         say_json(_plain(recovered))
@@ -170,7 +170,7 @@ async def _check_stored(config: Path, key: "VerifierKey", seals: "SealRing | Non
     return await check_stored(loaded, key, seals or loaded.policy.log.seals, progress)
 
 
-def _key(text: str) -> "VerifierKey":
+def key_given(text: str) -> "VerifierKey":
     from attestor.core.tlog.note import parse_vkey
 
     path = Path(text)
@@ -246,7 +246,7 @@ def _named(one: "NamedBytes") -> dict[str, str]:
 
 
 @contextmanager
-def _bar(what: str) -> "Iterator[Progress]":
+def bar(what: str) -> "Iterator[Progress]":
     """A bar on stderr; silent where that is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

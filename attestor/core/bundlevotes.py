@@ -59,7 +59,7 @@ def agreement(
     envelopes = [(operator, body, received) for operator, _, body, received in weighed.votes]
     reading = read_evidence(release, envelopes, weighed.withdrawals, policy)
     reached = evaluate(tier, policy, reading.claims, reading.withdrawn, created, doubted=reading.doubted)
-    if not isinstance(reached, Reached) or not _are_bytes_of(reached, decision.artifact):
+    if not isinstance(reached, Reached) or not are_bytes_of(reached, decision.artifact):
         refuse(
             "bundle-votes",
             f"The attestations do not come to {tier.threshold} operators who agree on these bytes: "
@@ -107,7 +107,7 @@ def _refuse_other_count(weighed: Weighed, reading: Reading, reached: Reached, de
         )
 
 
-def _are_bytes_of(reached: Reached, artifact: NamedArtifact) -> bool:
+def are_bytes_of(reached: Reached, artifact: NamedArtifact) -> bool:
     agreed, stated = reached.agreed, reached.stated
     return (
         agreed.sha256.hex() == artifact.sha256

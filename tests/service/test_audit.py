@@ -1,0 +1,772 @@
+"""A log that lies is found out by who reads it and looks at what it rests on; an honest one is found clean."""
+
+import asyncio
+import hashlib
+from contextlib import suppress
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from attestor.anchor.auditbook import FileAuditBook
+from attestor.core.auditing import Finding
+from attestor.core.bundle import Bundle, bundled_release, encode_bundle
+from attestor.core.entries import (
+    CountedVote,
+    LateDissentEntry,
+    PolicyEntry,
+    UncountedVote,
+    WithdrawalEntry,
+    encode_entry,
+    received_entries,
+    seal_entry,
+)
+from attestor.core.errors import Conflict, Halted, Missing, Rejected, Unavailable
+from attestor.core.policyfile import parse_policy
+from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
+from attestor.service.audit import AGAIN, AT_ONCE, Auditor, audit
+from tests.bundles import ANCHOR, Log, Making, policy_file
+from tests.loghistory import received
+from tests.logkeys import log_signer, seal
+from tests.memorylog import MemoryLog
+from tests.service.makers import ORIGIN, package, payload_digest, vote, withdrawal
+
+KEY = log_signer(ORIGIN)
+OPERATORS = ("alice", "bob", "carol")
+FIRST = policy_file(operators=OPERATORS)
+SECOND = policy_file(operators=OPERATORS, serial=8)
+THIRD = policy_file(operators=OPERATORS, serial=9, seals=("another", "signer"))
+LAX = policy_file(operators=OPERATORS, threshold=2, dissent_limit=1, serial=8)
+GOOD, BAD = b"These are the bytes.", b"These are others."
+
+
+class World:
+    """A service: its log, which anybody may write to here, and what it gives out."""
+
+    def __init__(self):
+        self.log = MemoryLog(signer=KEY)
+        self.envelopes = {}
+        self.signed = {}
+        self.spoilt = {}
+        self.fetching = self.most = 0
+
+    def tell(self, *entries):
+        """The index of the last one."""
+        self.log.grow(entries)
+        return self.log.size - 1
+
+    def policy(self, raw=FIRST, by="signer"):
+        parsed = parse_policy(raw, "policy.toml")
+        return self.tell(seal_entry(PolicyEntry(serial=parsed.serial, digest=parsed.digest, anchor=ANCHOR), seal(by)))
+
+    def receive(self, release, *votes, log=True):
+        """*votes* are (operator, content)."""
+        for operator, content in votes:
+            body, payload = vote(release, content, operator), payload_digest(release, content)
+            self.envelopes[release.id, operator, payload.hex()] = body
+            if log:
+                entries = received_entries([(operator, payload, hashlib.sha256(body).digest(), release.id)])
+                self.tell(*map(encode_entry, entries))
+
+    def withdraw(self, release, operator, content, log=True):
+        """The withdrawal's bytes, for the evidence."""
+        payload = payload_digest(release, content)
+        body = withdrawal(release, payload, operator)
+        entry = WithdrawalEntry(
+            operator=operator, payload=payload.hex(), release=release.id, envelope=hashlib.sha256(body).hexdigest()
+        )
+        if log:
+            self.tell(encode_entry(entry))
+        return body
+
+    def decide(self, making, by="signer"):
+        return self.tell(seal_entry(making.decision(), seal(by)) if by else encode_entry(making.decision()))
+
+    def sign(self, making, index, by="signer"):
+        raw = self.log.stored[index] if index < self.log.size else b""
+        decision = making.decision()
+        signature, summary = making.signature(index), making.summary(decision, index, raw)
+        signed = making.signed(decision, index, signature, summary)
+        at = self.tell(seal_entry(signed, seal(by)))
+        self.signed.setdefault(making.release.id, (making, index, at, signature, summary))
+        return at
+
+    async def envelope(self, release_id, operator, payload):
+        return await self._given(self.envelopes.get((release_id, operator, payload)))
+
+    async def bundle(self, release_id):
+        if release_id not in self.signed:
+            return await self._given(None)
+        making, index, at, signature, summary = self.signed[release_id]
+        log = Log(tuple(self.log.stored), signer=KEY)
+        bundle = Bundle(
+            release=bundled_release(making.release),
+            artifact=making.artifact(),
+            policy=making.policy,
+            evidence=making.dossier[0].raw,
+            envelopes=tuple(body for _, _, body, _ in making.weighed),
+            withdrawals=making.withdrawals,
+            signature=signature,
+            decision=log.logged(index),
+            signed=log.logged(at),
+            summary=summary,
+        )
+        return await self._given(encode_bundle(replace(bundle, **self.spoilt)))
+
+    async def _given(self, body):
+        self.fetching += 1
+        self.most = max(self.most, self.fetching)
+        await asyncio.sleep(0)
+        self.fetching -= 1
+        if body is None:
+            raise Missing("gone", "It is not here.")
+        return body
+
+
+def making(*votes, release=None, content=GOOD, **more):
+    release = release or package()
+    envelopes = tuple((operator, vote(release, said, operator)) for operator, said in votes)
+    return Making(**({"policy": FIRST, "release": release, "content": content, "envelopes": envelopes} | more))
+
+
+AGREED = (("alice", GOOD), ("bob", GOOD))
+
+
+def released(world, *votes, by="signer", release=None, **more):
+    """One release as an honest service brings it out; the index of its decision."""
+    made = making(*(votes or AGREED), release=release, **more)
+    world.receive(made.release, *(votes or AGREED))
+    index = world.decide(made, by)
+    world.sign(made, index, by)
+    return index
+
+
+@pytest.fixture
+def book(tmp_path):
+    with FileAuditBook.opened(tmp_path / "state", KEY.verifier.name) as book:
+        yield book
+
+
+@pytest.fixture
+def world():
+    return World()
+
+
+@pytest.fixture
+def look(world, book):
+    """`await look()` audits; what it waits for, and the codes with the indices that nobody acknowledged."""
+
+    async def once(policies=(FIRST, SECOND), progress=lambda _done, _of: None, served=world):
+        parsed = [parse_policy(raw, "policy.toml") for raw in policies]
+        waits = await audit(Auditor(world.log, served, book, {one.digest: one for one in parsed}), progress)
+        return waits, [(finding.code, finding.index) for finding in book.findings(100)]
+
+    return once
+
+
+def other(entry, **changes):
+    return msgspec.structs.replace(entry, **changes)
+
+
+# --- honest ---
+
+
+def plain(world):
+    world.policy()
+    released(world)
+
+
+def no_agreement_needed_for_a_refusal(world):
+    world.policy()
+    refusal = other(
+        making(*AGREED).decision(), verdict="refuse", counted=(), evidence=None, anchor=None, created=None, key=None
+    )
+    world.tell(encode_entry(refusal))
+
+
+def with_dissent_that_the_policy_allows(world):
+    world.policy(LAX)
+    released(world, *AGREED, ("carol", BAD), policy=LAX)
+
+
+def with_dissent_that_was_withdrawn(world):
+    world.policy()
+    made = making(*AGREED, ("carol", BAD))
+    world.receive(made.release, *AGREED, ("carol", BAD))
+    made = replace(made, withdrawals=(world.withdraw(made.release, "carol", BAD),))
+    world.sign(made, world.decide(made))
+
+
+def with_a_failed_build(world):
+    world.policy()
+    released(world, *AGREED, ("carol", None))
+
+
+def under_each_policy_in_its_time(world):
+    world.policy()
+    released(world)
+    world.policy(SECOND)
+    released(world, release=package("second"), policy=SECOND)
+
+
+def decided_and_never_signed(world):
+    world.policy()
+    made = making(*AGREED)
+    world.receive(made.release, *AGREED)
+    world.decide(made)
+    world.decide(made)
+
+
+def decided_twice_and_signed_once(world):
+    decided_and_never_signed(world)
+    world.sign(making(*AGREED), 4)
+
+
+def by_a_key_that_signs_beside_the_first(world):
+    world.policy()
+    released(world)
+    made = making(*AGREED, key="p256")
+    world.sign(made, world.decide(made))
+
+
+def late_dissent(world):
+    world.policy()
+    released(world)
+    world.receive(package(), ("carol", BAD))
+    world.tell(
+        encode_entry(
+            LateDissentEntry(operator="carol", payload=payload_digest(package(), BAD).hex(), release=package().id)
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("history_of", "policies", "notices"),
+    [
+        (plain, (FIRST,), []),
+        (no_agreement_needed_for_a_refusal, (FIRST,), []),
+        (with_dissent_that_the_policy_allows, (LAX,), []),
+        (with_dissent_that_was_withdrawn, (FIRST,), []),
+        (with_a_failed_build, (FIRST,), []),
+        (under_each_policy_in_its_time, (FIRST, SECOND), []),
+        (decided_and_never_signed, (FIRST,), []),
+        (decided_twice_and_signed_once, (FIRST,), []),
+        (by_a_key_that_signs_beside_the_first, (FIRST,), []),
+        (late_dissent, (FIRST,), [("late-dissent", 6)]),
+    ],
+    ids=lambda one: one.__name__ if callable(one) else "",
+)
+async def test_an_honest_log_is_clean(world, book, look, history_of, policies, notices):  # noqa: PLR0917 - fixtures and a row
+    history_of(world)
+    assert await look(policies) == (None, notices)
+    assert all(finding.notice for finding in book.findings(100))
+    assert book.judged() == world.log.size
+
+
+async def test_what_a_former_signer_sealed_holds(world, look):
+    world.policy()
+    released(world)
+    world.policy(THIRD, by="another")
+    released(world, release=package("second"), policy=THIRD, by="another", sealed_by=seal("another"))
+    assert await look((FIRST, THIRD)) == (None, [])
+
+
+# --- lying ---
+
+
+def no_votes(world):
+    made = making(*AGREED, changed_decision=lambda entry: other(entry, counted=()))
+    world.decide(made)
+
+
+def too_few_votes(world):
+    world.receive(package(), ("alice", GOOD))
+    counted = (CountedVote(operator="alice", payload=payload_digest(package(), GOOD).hex()),)
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, counted=counted)))
+
+
+def one_vote_counted_for_two(world):
+    world.receive(package(), ("alice", GOOD))
+    world.receive(package(), ("bob", GOOD), log=False)
+    body = vote(package(), GOOD, "alice")
+    payload = payload_digest(package(), GOOD)
+    world.envelopes[package().id, "bob", payload.hex()] = body
+    entries = received_entries([("bob", payload, hashlib.sha256(body).digest(), package().id)])
+    world.tell(*map(encode_entry, entries))
+    world.decide(making(*AGREED))
+
+
+def who_did_not_agree_is_counted(world):
+    votes = (*AGREED, ("carol", None))
+    world.receive(package(), *votes)
+    strange = CountedVote(operator="carol", payload=payload_digest(package(), None).hex())
+    world.decide(making(*votes, changed_decision=lambda entry: other(entry, counted=(*entry.counted, strange))))
+
+
+def the_wrong_payload_is_counted(world):
+    votes = (*AGREED, ("alice", None))
+    world.receive(package(), *votes)
+    strange = CountedVote(operator="alice", payload=payload_digest(package(), None).hex())
+    world.decide(making(*votes, changed_decision=lambda entry: other(entry, counted=(strange, entry.counted[1]))))
+
+
+def a_vote_that_was_never_received(world):
+    world.receive(package(), ("alice", GOOD))
+    world.receive(package(), ("bob", GOOD), log=False)
+    world.decide(making(*AGREED))
+
+
+def a_vote_that_was_received_later(world):
+    world.receive(package(), ("alice", GOOD))
+    world.decide(making(*AGREED))
+    world.receive(package(), ("bob", GOOD))
+
+
+def dissent_is_hidden(world):
+    world.receive(package(), *AGREED, ("carol", BAD))
+    world.decide(making(*AGREED))
+
+
+def dissent_is_called_withdrawn(world):
+    world.receive(package(), *AGREED, ("carol", BAD))
+    said = UncountedVote(operator="carol", payload=payload_digest(package(), BAD).hex(), reason="withdrawn")
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, not_counted=(said,))))
+
+
+def other_bytes_than_agreed(world):
+    world.receive(package(), *AGREED)
+    artifact = making(content=BAD).artifact()
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, artifact=artifact)))
+
+
+def another_size_than_agreed(world):
+    world.receive(package(), *AGREED)
+    changed = lambda entry: other(entry, artifact=other(entry.artifact, size=1))
+    world.decide(making(*AGREED, changed_decision=changed))
+
+
+def an_envelope_is_withheld(world):
+    released(world)
+    del world.envelopes[package().id, "bob", payload_digest(package(), GOOD).hex()]
+
+
+def an_envelope_was_changed(world):
+    released(world)
+    world.envelopes[package().id, "bob", payload_digest(package(), GOOD).hex()] = vote(package(), GOOD, "bob", "alice")
+
+
+def a_dissenting_envelope_is_withheld(world):
+    votes = (*AGREED, ("carol", None))
+    released(world, *votes)
+    del world.envelopes[package().id, "carol", payload_digest(package(), None).hex()]
+
+
+def another_tier(world):
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, tier="others")))
+
+
+def another_signing_key(world):
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, signing_key="others")))
+
+
+def another_id(world):
+    world.receive(package("other"), *AGREED)
+    world.decide(
+        making(
+            *AGREED, changed_decision=lambda entry: other(entry, release=other(entry.release, id=package("other").id))
+        )
+    )
+
+
+def no_such_day(world):
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, created="2026-02-30T12:00:00Z")))
+
+
+def nobody_sealed_the_decision(world):
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED), by=None)
+
+
+def a_stranger_sealed_the_decision(world):
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED), by="stranger")
+
+
+def a_forged_decision_is_signed(world):
+    nobody_sealed_the_decision(world)
+    world.sign(making(*AGREED), 3)
+
+
+def a_signature_without_decision(world):
+    world.receive(package(), *AGREED)
+    world.sign(making(*AGREED), 1)
+
+
+def a_signature_before_its_decision(world):
+    world.receive(package(), *AGREED)
+    world.sign(making(*AGREED), 4)
+    world.decide(making(*AGREED))
+
+
+def a_signature_of_other_bytes(world):
+    index = released(world)
+    world.sign(making(*AGREED, changed_signed=lambda entry: other(entry, sha256="00" * 32)), index)
+
+
+def two_digests_of_one_release(world):
+    index = released(world)
+    made = making(("alice", BAD), ("bob", BAD), content=BAD)
+    world.receive(package(), ("alice", BAD), ("bob", BAD))
+    world.sign(made, world.decide(made))
+    assert index == 3
+
+
+def a_policy_that_was_never_logged(world):
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED, policy=SECOND))
+
+
+def back_to_an_older_policy(world):
+    world.policy(SECOND)
+    world.policy(FIRST)
+
+
+def under_the_older_policy(world):
+    world.policy(SECOND)
+    world.receive(package(), *AGREED)
+    world.decide(making(*AGREED))
+
+
+def two_policies_of_one_serial(world):
+    world.tell(seal_entry(PolicyEntry(serial=7, digest=parse_policy(SECOND, "").digest, anchor=ANCHOR), seal()))
+
+
+def no_entry_at_all(world):
+    world.tell(b"{}")
+
+
+def the_signature_is_another(world):
+    released(world)
+    world.spoilt = {"signature": b"another"}
+
+
+def the_policy_is_another(world):
+    released(world)
+    world.spoilt = {"policy": SECOND}
+
+
+def the_bundle_is_withheld(world):
+    released(world)
+    world.signed.clear()
+
+
+def the_bundle_is_of_other_entries(world):
+    released(world)
+    made = making(*AGREED)
+    world.signed.clear()
+    world.sign(made, world.decide(made))
+
+
+def the_evidence_leaves_out_a_vote(world):
+    votes = (*AGREED, ("carol", None))
+    world.receive(package(), *votes)
+    made = making(*AGREED)
+    world.sign(made, world.decide(made))
+
+
+def the_evidence_leaves_out_a_withdrawal(world):
+    world.receive(package(), *AGREED)
+    world.withdraw(package(), "carol", BAD)
+    made = making(*AGREED)
+    world.sign(made, world.decide(made))
+
+
+@pytest.mark.parametrize(
+    ("lie", "expected"),
+    [
+        (no_votes, [("decision-unsupported", 1)]),
+        (too_few_votes, [("decision-unfounded", 2)]),
+        (one_vote_counted_for_two, [("decision-unfounded", 3)]),
+        (who_did_not_agree_is_counted, [("decision-miscounted", 4)]),
+        (the_wrong_payload_is_counted, [("decision-miscounted", 4)]),
+        (a_vote_that_was_never_received, [("vote-not-received", 2)]),
+        (a_vote_that_was_received_later, [("vote-not-received", 2)]),
+        (dissent_is_hidden, [("decision-unfounded", 4)]),
+        (dissent_is_called_withdrawn, [("withdrawal-not-received", 4)]),
+        (other_bytes_than_agreed, [("decision-unfounded", 3)]),
+        (another_size_than_agreed, [("decision-unfounded", 3)]),
+        (an_envelope_is_withheld, [("envelope-withheld", 3)]),
+        (an_envelope_was_changed, [("envelope-differs", 3)]),
+        (a_dissenting_envelope_is_withheld, [("envelope-withheld", 4)]),
+        (another_tier, [("tier-differs", 3)]),
+        (another_signing_key, [("tier-differs", 3)]),
+        (another_id, [("release-differs", 3)]),
+        (no_such_day, [("decision-undated", 3)]),
+        (nobody_sealed_the_decision, [("seal-missing", 3)]),
+        (a_stranger_sealed_the_decision, [("seal-unknown", 3)]),
+        (a_forged_decision_is_signed, [("seal-missing", 3), ("decision-missing", 4)]),
+        (a_signature_without_decision, [("decision-missing", 3)]),
+        (a_signature_before_its_decision, [("decision-missing", 3)]),
+        (a_signature_of_other_bytes, [("decision-differs", 5)]),
+        (two_digests_of_one_release, [("decision-unfounded", 7), ("release-signed-twice", 8)]),
+        (a_policy_that_was_never_logged, [("policy-unlogged", 3)]),
+        (back_to_an_older_policy, [("policy-older", 2)]),
+        (under_the_older_policy, [("policy-older", 4)]),
+        (two_policies_of_one_serial, [("policy-forked", 1)]),
+        (no_entry_at_all, [("entry-malformed", 1)]),
+        (the_signature_is_another, [("bundle-signature", 4)]),
+        (the_policy_is_another, [("bundle-policy", 4)]),
+        (the_bundle_is_withheld, [("bundle-withheld", 4)]),
+        (the_bundle_is_of_other_entries, [("bundle-other-entries", 4)]),
+        (the_evidence_leaves_out_a_vote, [("evidence-differs", 5)]),
+        (the_evidence_leaves_out_a_withdrawal, [("evidence-differs", 5)]),
+    ],
+    ids=lambda one: one.__name__ if callable(one) else "",
+)
+async def test_a_lie_is_found_where_it_stands(world, book, look, lie, expected):
+    world.policy()
+    lie(world)
+    assert await look() == (None, expected)
+    assert not any(finding.notice for finding in book.findings(100))
+    # What follows is judged all the same.
+    world.spoilt = {}
+    released(
+        world,
+        release=package("after"),
+        policy=FIRST if lie not in {back_to_an_older_policy, under_the_older_policy} else SECOND,
+    )
+    assert (await look())[1] == expected
+    assert book.judged() == world.log.size
+
+
+# --- what it waits for ---
+
+
+async def test_an_unknown_policy_is_waited_for_and_nothing_passes_unjudged(world, book, look):
+    world.policy()
+    released(world)
+    world.policy(THIRD, by="another")
+    world.receive(package("second"), ("alice", GOOD))
+    world.decide(making(*AGREED, release=package("second"), policy=THIRD), by="another")
+
+    waits, found = await look((FIRST,))
+    assert (waits.code, waits.index, found, book.judged()) == ("policy-unknown", 5, [], 5)
+    assert (await look((FIRST,)))[0] == waits
+    assert await look((FIRST, THIRD)) == (None, [("vote-not-received", 7)])
+
+
+async def test_a_policy_that_no_signer_sealed_holds_nobody_up(world, look):
+    world.policy()
+    world.tell(encode_entry(PolicyEntry(serial=99, digest="00" * 32, anchor=ANCHOR)))
+    world.tell(seal_entry(PolicyEntry(serial=1, digest="00" * 32, anchor=ANCHOR), seal("stranger")))
+    assert await look() == (None, [("seal-missing", 1), ("seal-unknown", 2)])
+
+
+async def test_what_cannot_be_fetched_now_is_judged_later(world, book, look):
+    plain(world)
+
+    class Away:
+        async def envelope(self, *_which):
+            raise Unavailable("unreachable", "Nobody there.")
+
+        bundle = envelope
+
+    with pytest.raises(Unavailable):
+        await look(served=Away())
+    assert (book.judged(), book.count()) == (0, 0)
+    assert await look() == (None, [])
+
+
+async def test_a_bundle_that_the_service_cannot_make_is_found(world, look):
+    plain(world)
+
+    class Incomplete(World):
+        async def bundle(self, _release):
+            raise Unavailable("bundle-incomplete", "An envelope is gone.")
+
+    served = Incomplete()
+    served.envelopes = world.envelopes
+    assert await look(served=served) == (None, [("bundle-withheld", 4)])
+
+
+# --- another past ---
+
+
+async def halted(look, book, code):
+    with pytest.raises(Halted) as caught:
+        await look()
+    assert caught.value.code == code
+    assert [finding.code for finding in book.findings(100)] == [code]
+    return caught.value
+
+
+async def test_a_log_that_went_back_halts_and_stays_found(world, book, look):
+    plain(world)
+    await look()
+    world.log.stored = world.log.stored[:3]
+    world.log.size = 3
+    error = await halted(look, book, "log-rolled-back")
+    assert error.sentence.count(f"{KEY.verifier.name}\n") == 2
+    plain(world)
+    with pytest.raises(Halted):
+        await look()
+    assert book.judged() == 5
+    book.acknowledge()
+    assert book.count() == 0
+
+
+@pytest.mark.parametrize("grown", [0, 1, 300])
+async def test_a_log_that_was_forked_halts(world, book, look, grown):
+    plain(world)
+    await look()
+    world.log.stored[1] = world.log.stored[2]
+    world.log.grow([received(number) for number in range(grown)])
+    await halted(look, book, "log-forked")
+
+
+async def test_a_log_that_went_back_is_known_even_where_nobody_came_to_judge_it(world, book, look):
+    plain(world)
+
+    class Away:
+        async def envelope(self, *_which):
+            raise Unavailable("unreachable", "Nobody there.")
+
+    with pytest.raises(Unavailable):
+        await look(served=Away())
+    world.log.stored = world.log.stored[:3]
+    world.log.size = 3
+    await halted(look, book, "log-rolled-back")
+
+
+async def test_entries_that_are_not_the_signed_ones_halt(world, book, look):
+    plain(world)
+    honest = MemoryLog(world.log.stored, KEY)
+    world.log.stored[1] = world.log.stored[2]
+    world.log.note = await honest.checkpoint()
+    await halted(look, book, "tile-unproven")
+    assert book.judged() == 0
+
+
+async def test_an_old_entry_that_was_rewritten_since_is_found(world, book, look):
+    world.tell(*(received(number) for number in range(AGAIN + 300)))
+    await look()
+    # Only its bytes: the hashes in the tiles are as they were.
+    of_tile, changed = world.log.bytes_of, MemoryLog(world.log.stored, KEY)
+    changed.stored[AGAIN + 260] = received(0)
+    world.log.bytes_of = lambda tile: (of_tile if tile.level >= 0 else changed.bytes_of)(tile)
+    assert await look() == (None, [])
+    await halted(look, book, "log-rewritten")
+
+
+@pytest.mark.parametrize(
+    ("note", "code"),
+    [
+        (
+            sign_checkpoint(Checkpoint(KEY.verifier.name, 5, bytes(32)), log_signer(ORIGIN)).replace(b"5", b"6", 1),
+            "log-signature",
+        ),
+        (sign_checkpoint(Checkpoint(f"{ORIGIN}/other", 5, bytes(32)), log_signer(ORIGIN, "other")), "log-signature"),
+        (sign_checkpoint(Checkpoint(KEY.verifier.name, 5, bytes(32)), KEY), "tile-unproven"),
+        (sign_checkpoint(Checkpoint(KEY.verifier.name, 9, bytes(32)), KEY), "log-gap"),
+    ],
+    ids=["changed", "another log", "another root", "more than there is"],
+)
+async def test_a_checkpoint_that_is_not_the_logs_halts(world, book, look, note, code):
+    plain(world)
+    world.log.note = note
+    await halted(look, book, code)
+
+
+async def test_a_quorum_of_witnesses_is_waited_for(world, look):
+    plain(world)
+    needing = policy_file(operators=OPERATORS, quorum=1, witnesses={"one": "https://witness.example"})
+    with pytest.raises(Unavailable, match="0 of 1 needed witnesses"):
+        await look((needing,))
+
+
+# --- going on ---
+
+
+async def test_it_goes_on_where_it_was_stopped(world, book, look):
+    world.policy()
+    world.tell(*(received(number) for number in range(1000)))
+    seen = []
+
+    def stop(done, of):
+        seen.append((done, of))
+        if done >= 512:
+            raise KeyboardInterrupt
+
+    with suppress(KeyboardInterrupt):
+        await look(progress=stop)
+    assert (seen, book.judged()) == ([(0, 1001), (256, 1001), (512, 1001)], 512)
+    world.log.asked.clear()
+    seen.clear()
+    assert await look(progress=lambda *done: seen.append(done)) == (None, [])
+    assert seen == [(512, 1001), (768, 1001), (1001, 1001)]
+    # The first two bundles once more, because an audit looks again at what it has judged.
+    assert world.log.asked.count("tile/entries/002") == 1
+
+
+async def test_nothing_is_fetched_for_what_was_judged(world, look):
+    plain(world)
+    await look()
+    assert await look(served=None) == (None, [])
+
+
+async def test_few_are_fetched_at_the_same_time(world, look):
+    world.policy()
+    for number in range(40):
+        made = making(*AGREED, release=package(f"p{number}"))
+        world.receive(made.release, *AGREED)
+        world.decide(made)
+    assert await look() == (None, [])
+    assert world.most == AT_ONCE
+
+
+async def test_findings_stand_until_they_are_acknowledged(world, book, look):
+    world.policy()
+    nobody_sealed_the_decision(world)
+    await look()
+    assert await look() == (None, [("seal-missing", 3)])
+    book.acknowledge()
+    assert await look() == (None, [])
+
+
+def test_a_book_is_of_one_log_and_of_one_process(tmp_path):
+    with FileAuditBook.opened(tmp_path / "state", "one.example/log") as book:
+        book.see(b"note")
+        book.judge(3, [Finding(1, "a", "b"), Finding(0, "late-dissent", "c", notice=True), Finding(1, "a", "again")])
+        with (
+            pytest.raises(Conflict, match="Another audit"),
+            FileAuditBook.opened(tmp_path / "state", "one.example/log"),
+        ):
+            pass
+    with (
+        pytest.raises(Rejected, match=r"one\.example/log"),
+        FileAuditBook.opened(tmp_path / "state", "other.example/log"),
+    ):
+        pass
+    with FileAuditBook.opened(tmp_path / "state", "one.example/log") as book:
+        assert (book.note(), book.judged(), book.count()) == (b"note", 3, 2)
+        assert book.findings(1) == (Finding(1, "a", "b"),)
+
+
+def test_a_book_that_cannot_be_read_is_no_empty_one(tmp_path):
+    with FileAuditBook.opened(tmp_path / "state", "one.example/log"):
+        pass
+    (tmp_path / "state/audit.sqlite3").write_bytes(b"something else" * 100)
+    with pytest.raises(Rejected) as caught, FileAuditBook.opened(tmp_path / "state", "one.example/log"):
+        pass
+    assert caught.value.code == "audit-unreadable"
+
+
+async def test_what_is_half_judged_is_judged_again(book):
+    with suppress(ValueError), book.step():
+        book.keep(0, b"raw", frozenset({"subject"}))
+        book.judge(1, [Finding(0, "a", "b")])
+        raise ValueError
+    assert (book.judged(), book.count(), book.entry(0), book.about("subject", 9)) == (0, 0, None, [])
