@@ -45,7 +45,8 @@ class Past:
         self._scrubbed = 0
         self._expected: defaultdict[bytes, set[asyncio.Future[int]]] = defaultdict(set)
         self._moved: asyncio.Future[None] | None = None
-        self._followed: bytes | None = None
+        self._followed: tuple[bytes, int] | None = None
+        """The checkpoint that was followed last, and its size."""
 
     @property
     def anchor_id(self) -> str:
@@ -63,7 +64,7 @@ class Past:
         """
         async with self._lock:
             note = await self._source.checkpoint()
-            if note is not None and note == self._followed:
+            if await self._is_followed(note):
                 return False
             checkpoint = self._opened(note)
             async with self._memory.catching_up(alone=self._alone) as step:
@@ -72,8 +73,15 @@ class Past:
                     note = await self._source.checkpoint()
                     checkpoint = self._opened(note)
                 moved = await self._follow_to(step, checkpoint, note or b"")
-            self._followed = note
+            self._followed = (note, checkpoint.size) if note is not None else None
         return moved
+
+    async def _is_followed(self, note: bytes | None) -> bool:
+        """Whether anchor and memory are still there, where this very checkpoint has led them."""
+        if self._followed is None or self._followed[0] != note:
+            return False
+        size = self._followed[1]
+        return (await self._memory.anchor()).size >= size and (await self._memory.frontier()).size >= size
 
     async def _follow_to(self, step: CatchUp, checkpoint: Checkpoint, note: bytes) -> bool:
         before = step.frontier.size
