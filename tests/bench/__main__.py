@@ -11,12 +11,13 @@ from pathlib import Path
 import uvloop
 
 from attestor.app.telemetry import configure_logs
-from tests.bench import filling, limits, starting, submitting, waiting
+from tests.bench import appending, filling, intake, limits, starting, submitting, waiting
 from tests.bench.figure import Figure, show
 from tests.bench.stand import Stand, role, stand
 from tests.bench.votes import package
 
-NAMES = ("start", "singles", "batch", "last", "upload", "full", "slow-hsm")
+NAMES = ("start", "singles", "batch", "last", "upload", "full", "intake", "log", "slow-hsm")
+_OF_THE_LOG = frozenset({"intake", "log"})
 _DEVICE = {"delay_ms": 20, "slots": 8}
 
 
@@ -33,12 +34,41 @@ class Sizes:
     slow: int = 600
     starts: int = 3
     bare: int = 40_000
+    pairs: int = 4
+    appends: int = 60_000
+    writers: int = 8
+    paced: int = 3000
 
 
 QUICK = Sizes(
-    singles=6000, batch=5000, releases=30, upload=256 << 20, claims=20_000, reads=3000, slow=100, starts=1, bare=5000
+    singles=6000,
+    batch=5000,
+    releases=30,
+    upload=256 << 20,
+    claims=20_000,
+    reads=3000,
+    slow=100,
+    starts=1,
+    bare=5000,
+    pairs=2,
+    appends=16_000,
+    paced=1000,
 )
-TINY = Sizes(singles=300, batch=300, releases=2, upload=8 << 20, claims=600, reads=300, slow=8, starts=1, bare=300)
+TINY = Sizes(
+    singles=300,
+    batch=300,
+    releases=2,
+    upload=8 << 20,
+    claims=600,
+    reads=300,
+    slow=8,
+    starts=1,
+    bare=300,
+    pairs=1,
+    appends=800,
+    writers=2,
+    paced=60,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +87,11 @@ class Run:
                 yield figure
             if "start" in self.names:
                 yield await starting.start_figure(place, self.sizes.starts)
-            if self.names - {"start", "slow-hsm"}:
+            if self.names - _OF_THE_LOG - {"start", "slow-hsm"}:
                 async for figure in self._of_roles(place, bare.value, rows.value):
+                    yield figure
+            if self.names & _OF_THE_LOG:
+                async for figure in self._of_the_log(place, bare.value):
                     yield figure
         if "slow-hsm" in self.names:
             (folder / "slow").mkdir()
@@ -66,7 +99,8 @@ class Run:
 
     async def _of_roles(self, place: Stand, bare: float, rows: float) -> AsyncIterator[Figure]:
         sizes = self.sizes
-        async with role(place, "api", profile=self.profile) as api, role(place, "sequencer"), role(place, "signer"):
+        program = ("attestor",) if self.profile is None else ("tests.bench.profiled", str(self.profile))
+        async with role(place, "api", program=program) as api, role(place, "sequencer"), role(place, "signer"):
             if "upload" in self.names:
                 for figure in await waiting.upload(place, sizes.upload, api=api):
                     yield figure
@@ -81,6 +115,22 @@ class Run:
             if "full" in self.names:
                 for figure in await filling.figures(place, sizes.claims, sizes.singles // 2, sizes.reads, limit=bare):
                     yield figure
+
+    async def _of_the_log(self, place: Stand, bare: float) -> AsyncIterator[Figure]:
+        sizes = self.sizes
+        async with role(place, "sequencer"):
+            if "intake" in self.names:
+                async with role(place, "signer"):
+                    for figure in await intake.figures(place, sizes.singles // 4, sizes.pairs):
+                        yield figure
+            if "log" in self.names:
+                async for figure in appending.append_figures(place, sizes.appends, sizes.writers):
+                    yield figure
+                for figure in await appending.paced_figures(place, sizes.paced):
+                    yield figure
+                async with role(place, "api"):
+                    for figure in await appending.tile_figures(place, sizes.reads, limit=bare):
+                        yield figure
 
     async def _slow(self, folder: Path) -> Figure:
         flags = (f"--sign-delay-ms={_DEVICE['delay_ms']}", f"--sign-slots={_DEVICE['slots']}")

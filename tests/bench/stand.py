@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import aiohttp
@@ -60,9 +61,12 @@ class Stand:
         return f"http://{self.config.listeners[3].address}"
 
     async def count(self, statement: str = "SELECT count(*) FROM claims") -> int:
+        return next(iter((await self.row(statement)).values()))
+
+    async def row(self, statement: str, *values: object) -> dict[str, Any]:
         connection = await asyncpg.connect(self.config.database.dsn_owner)
         try:
-            return await connection.fetchval(statement)
+            return dict(await connection.fetchrow(statement, *values))
         finally:
             await connection.close()
 
@@ -105,10 +109,9 @@ async def stand(folder: Path, say: Callable[[str], None], *, device_flags: Seque
 
 
 @asynccontextmanager
-async def role(place: Stand, name: str, *, profile: Path | None = None) -> AsyncIterator[int]:
-    """One role as ``attestor serve --role`` runs it; yields its process id."""
-    program = ["-m", "attestor"] if profile is None else ["-m", "tests.bench.profiled", str(profile)]
-    words = [sys.executable, *program, "serve", "--config", str(place.config.path), "--role", name]
+async def role(place: Stand, name: str, *, program: Sequence[str] = ("attestor",)) -> AsyncIterator[int]:
+    """One role as ``attestor serve --role`` runs it, or another *program* around it; yields its process id."""
+    words = [sys.executable, "-m", *program, "serve", "--config", str(place.config.path), "--role", name]
     with (place.folder / f"{name}.log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(*words, stderr=log, stdin=asyncio.subprocess.DEVNULL)
     try:

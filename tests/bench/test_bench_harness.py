@@ -10,18 +10,29 @@ from tests.bench.load import Load, Requests, load
 from tests.bench.votes import write_lines
 
 
-def test_the_smallest_run_measures_submissions_beside_the_machines_limits(tmp_path):
-    words = (sys.executable, "-m", "tests.bench", "singles", "--tiny", "--json")
-    done = subprocess.run(words, capture_output=True, timeout=60, check=False)
+def test_the_smallest_run_measures_submissions_and_the_log_beside_the_machines_limits():
+    words = (sys.executable, "-m", "tests.bench", "singles", "last", "log", "--tiny", "--json")
+    done = subprocess.run(words, capture_output=True, timeout=120, check=False)
 
     # 1 says that a target was missed, which this machine may do; a count that is wrong ends with a traceback and no JSON.
     assert done.returncode in {0, 1}, done.stderr.decode()
     figures = {figure["name"]: figure for figure in msgspec.json.decode(done.stdout)}
-    assert {"limit: bare aiohttp handler", "single submissions, plain HTTP", "single submissions, TLS 1.3"} <= set(
-        figures
-    )
+    assert {
+        "limit: bare aiohttp handler",
+        "single submissions, plain HTTP",
+        "single submissions, TLS 1.3",
+        "last attestation answered to signature read, p50",
+        "log appends from 2 processes",
+        "200 log entries a second: committed to included, p99",
+        "200 log entries a second: WAL of an entry",
+        "log tiles over HTTP",
+        "log bundles over HTTP",
+    } <= set(figures)
     assert all(figure["value"] > 0 for figure in figures.values())
     assert figures["single submissions, plain HTTP"]["limit"] == figures["limit: bare aiohttp handler"]["value"]
+    steps = list(figures["last attestation answered to signature read, p99"]["more"].values())
+    assert steps == sorted(steps)
+    assert len(steps) == 5
 
 
 @pytest.mark.parametrize("lean", [False, True], ids=["wrk where present", "our own client"])
