@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from attestor.anchor.auditbook import FileAuditBook
     from attestor.core.auditing import Finding
     from attestor.core.policy import Policy
-    from attestor.service.audit import Auditor
+    from attestor.service.auditports import Auditor
 
 _SHOWN: Final = 100
 _PATIENCE_SECONDS: Final = 10
@@ -80,7 +80,7 @@ async def _audited(
     from attestor.client.log import HttpLog
     from attestor.client.tls import client_tls
     from attestor.core.errors import Unavailable
-    from attestor.service.audit import Auditor
+    from attestor.service.auditports import Auditor
 
     tls = client_tls(ca=ca)
     async with (

@@ -24,12 +24,14 @@ from attestor.core.entries import (
 from attestor.core.errors import Conflict, Halted, Missing, Rejected, Unavailable
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
-from attestor.service.audit import AGAIN, AT_ONCE, Auditor, audit
+from attestor.service.audit import AGAIN, audit
+from attestor.service.auditports import Auditor
+from attestor.service.judgement import AT_ONCE
 from tests.bundles import ANCHOR, Log, Making, policy_file
 from tests.loghistory import received
 from tests.logkeys import log_signer, seal
 from tests.memorylog import MemoryLog
-from tests.service.makers import ORIGIN, package, payload_digest, vote, withdrawal
+from tests.service.makers import ORIGIN, make_policy, package, payload_digest, vote, withdrawal
 
 KEY = log_signer(ORIGIN)
 OPERATORS = ("alice", "bob", "carol")
@@ -37,6 +39,7 @@ FIRST = policy_file(operators=OPERATORS)
 SECOND = policy_file(operators=OPERATORS, serial=8)
 THIRD = policy_file(operators=OPERATORS, serial=9, seals=("another", "signer"))
 LAX = policy_file(operators=OPERATORS, threshold=2, dissent_limit=1, serial=8)
+DOUBTING = make_policy(serial=8, revoked=("alice",), dissent_limit=1).raw
 GOOD, BAD = b"These are the bytes.", b"These are others."
 
 
@@ -60,9 +63,9 @@ class World:
         return self.tell(seal_entry(PolicyEntry(serial=parsed.serial, digest=parsed.digest, anchor=ANCHOR), seal(by)))
 
     def receive(self, release, *votes, log=True):
-        """*votes* are (operator, content)."""
-        for operator, content in votes:
-            body, payload = vote(release, content, operator), payload_digest(release, content)
+        """*votes* are (operator, content), and a key where it does not bear the operator's name."""
+        for operator, content, *key in votes:
+            body, payload = vote(release, content, *(key or [operator])), payload_digest(release, content)
             self.envelopes[release.id, operator, payload.hex()] = body
             if log:
                 entries = received_entries([(operator, payload, hashlib.sha256(body).digest(), release.id)])
@@ -125,7 +128,7 @@ class World:
 
 def making(*votes, release=None, content=GOOD, **more):
     release = release or package()
-    envelopes = tuple((operator, vote(release, said, operator)) for operator, said in votes)
+    envelopes = tuple((operator, vote(release, said, *(key or [operator]))) for operator, said, *key in votes)
     return Making(**({"policy": FIRST, "release": release, "content": content, "envelopes": envelopes} | more))
 
 
@@ -197,6 +200,16 @@ def with_dissent_that_was_withdrawn(world):
     world.sign(made, world.decide(made))
 
 
+def with_a_vote_that_a_revoked_key_took_back(world):
+    world.policy(DOUBTING)
+    votes = (("alice", GOOD, "alice-2"), ("bob", GOOD), ("carol", GOOD))
+    made = making(*votes, policy=DOUBTING)
+    world.receive(made.release, *votes)
+    made = replace(made, withdrawals=(world.withdraw(made.release, "alice", GOOD),))
+    assert {vote.operator for vote in made.decision().counted} == {"bob", "carol"}
+    world.sign(made, world.decide(made))
+
+
 def with_a_failed_build(world):
     world.policy()
     released(world, *AGREED, ("carol", None))
@@ -247,6 +260,7 @@ def late_dissent(world):
         (no_agreement_needed_for_a_refusal, (FIRST,), []),
         (with_dissent_that_the_policy_allows, (LAX,), []),
         (with_dissent_that_was_withdrawn, (FIRST,), []),
+        (with_a_vote_that_a_revoked_key_took_back, (DOUBTING,), []),
         (with_a_failed_build, (FIRST,), []),
         (under_each_policy_in_its_time, (FIRST, SECOND), []),
         (decided_and_never_signed, (FIRST,), []),
