@@ -23,9 +23,9 @@ from attestor.core.requests import SigningRequest
 from attestor.core.seal import Seal
 from attestor.core.summary import summary_envelope
 from attestor.service.past import Past, within
-from attestor.service.ports import Document, Evidence, Job, Made, Queue
+from attestor.service.ports import Document, Job, Made, Queue
 from attestor.service.tell import refusal
-from attestor.service.weigh import shown_votes
+from attestor.service.weigh import Sight
 
 INCLUDED_SECONDS: Final = 10.0
 """How long the log may take to include an entry before the request is tried later."""
@@ -63,18 +63,18 @@ class Conclusions:
             await within(included, INCLUDED_SECONDS)
 
     async def conclude(
-        self, job: Job, judgement: Judgement, evidence: Evidence, remembered: Remembered, created: datetime
+        self, job: Job, judgement: Judgement, sight: Sight, remembered: Remembered, created: datetime
     ) -> LoggedDecision:
         """Log the decision to sign, and return it once the log includes it and the anchor is there.
 
         Raises ``Unavailable`` ``evidence-moved``, ``log-behind``; ``Conflict`` when the lease is over.
         """
-        weighed = _dossier(evidence, judgement)
+        weighed = _dossier(sight, judgement)
         entry = self._entry(judgement, weighed, _next_number(remembered), created)
         raw = seal_entry(entry, self._seal)
         with self._past.expecting(raw) as included:
             try:
-                await self._queue.decide(job, outgoing(raw), [_document(weighed.raw)], evidence)
+                await self._queue.decide(job, outgoing(raw), [_document(weighed.raw)], sight.evidence)
             except Conflict as error:
                 if error.code == "lease-over":
                     raise
@@ -127,11 +127,9 @@ def _next_number(remembered: Remembered) -> int:
     return remembered.decision.entry.number + 1 if remembered.decision is not None else 0
 
 
-def _dossier(evidence: Evidence, judgement: Judgement) -> Dossier:
-    votes = [
-        (vote.operator, vote.payload_digest, vote.body, vote.received_at) for vote in shown_votes(evidence).values()
-    ]
-    return dossier(votes, evidence.withdrawals, judgement.reached)
+def _dossier(sight: Sight, judgement: Judgement) -> Dossier:
+    votes = [(vote.operator, vote.payload_digest, vote.body, vote.received_at) for vote in sight.shown.values()]
+    return dossier(votes, sight.evidence.withdrawals, judgement.reached)
 
 
 def _document(body: bytes) -> Document:

@@ -22,7 +22,6 @@ from typing import Final
 
 from attestor.core.authorisation import Judgement, Never, NotNow, Seen, authorise, judge, standing
 from attestor.core.errors import AttestorError, Conflict, Halted, Missing, Rejected, Unavailable
-from attestor.core.evidence import Reading
 from attestor.core.lifecycle import State
 from attestor.core.past import LoggedDecision, Remembered
 from attestor.core.policy import Policy, Tier
@@ -30,8 +29,8 @@ from attestor.core.quorum import Decision
 from attestor.service.conclude import Conclusions
 from attestor.service.lease import kept
 from attestor.service.past import Past
-from attestor.service.ports import ArtifactBytes, Evidence, Job, Made, Measure, Queue, Signer
-from attestor.service.weigh import Pair, decide, read_shown, refuse_changed, refuse_withheld, seen_pairs, unlogged
+from attestor.service.ports import ArtifactBytes, Job, Made, Measure, Queue, Signer
+from attestor.service.weigh import Pair, Sight, decide, refuse_changed, refuse_withheld, sight_of, unlogged
 
 MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 _LOOK_AGAIN_SECONDS: Final = 2.0
@@ -68,8 +67,7 @@ class _Case:
     job: Job
     tier: Tier
     signer: Signer
-    evidence: Evidence
-    reading: Reading
+    sight: Sight
     remembered: Remembered
 
     @property
@@ -80,7 +78,7 @@ class _Case:
 
     @property
     def signed_digest(self) -> bytes | None:
-        return self.remembered.signed[0].sha256 if self.remembered.signed else self.evidence.signed_digest
+        return self.remembered.signed[0].sha256 if self.remembered.signed else self.sight.evidence.signed_digest
 
 
 async def sign_next(signing: Signing) -> Job | None:
@@ -136,7 +134,7 @@ async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
         return measure
     # The log had the time of the measurement to name the votes.
     case = await _logged(signing, case)
-    obstacle = unlogged(case.evidence, case.reading, case.remembered)
+    obstacle = unlogged(case.sight, case.remembered)
     if obstacle is not None:
         return obstacle
     judgement, found = _judged(signing, case, measure)
@@ -149,8 +147,10 @@ async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
     return await _with_pen(signing, case, measure, logged)
 
 
-async def _case(signing: Signing, job: Job, votes: Collection[Pair] = (), seconds: float = 0) -> _Case:
-    """The case with what the log says of it once it names *votes*, at the latest after *seconds*.
+async def _case(
+    signing: Signing, job: Job, before: _Case | None = None, votes: Collection[Pair] = (), seconds: float = 0
+) -> _Case:
+    """The case, as seen *before* or anew, with what the log says of it once it names *votes*, at the latest after *seconds*.
 
     Raises ``Halted``: ``vote-withheld``, ``withdrawal-withheld``, ``signature-lost``, ``claim-changed``.
     """
@@ -159,15 +159,15 @@ async def _case(signing: Signing, job: Job, votes: Collection[Pair] = (), second
     # In this order: what was in the log before the database was asked, an honest database shows.
     remembered = await signing.past.release(release.id, votes, seconds)
     evidence = await signing.queue.evidence(job)
-    reading = read_shown(release, evidence, signing.policy)
-    refuse_withheld(release, evidence, remembered)
-    refuse_changed(release, evidence, reading)
-    return _Case(job, tier, signing.signers[tier.signing_key], evidence, reading, remembered)
+    sight = sight_of(release, evidence, signing.policy, before.sight if before else None)
+    refuse_withheld(release, sight, remembered)
+    refuse_changed(release, sight)
+    return _Case(job, tier, signing.signers[tier.signing_key], sight, remembered)
 
 
 def _at_first_sight(signing: Signing, case: _Case) -> NotNow | Never | None:
     """What keeps the request from being signed, before its bytes are looked at."""
-    if case.evidence.policy_digest != signing.policy.digest:
+    if case.sight.evidence.policy_digest != signing.policy.digest:
         return NotNow(
             "policies-differ", "The API decided this release under another policy than the signer has loaded."
         )
@@ -184,8 +184,8 @@ async def _logged(signing: Signing, case: _Case) -> _Case:
     clock = asyncio.get_running_loop().time
     ends = clock() + _LOGGED_SECONDS
     while True:
-        case = await _case(signing, case.job, seen_pairs(case.evidence, case.reading), ends - clock())
-        if clock() >= ends or unlogged(case.evidence, case.reading, case.remembered) is None:
+        case = await _case(signing, case.job, case, case.sight.pairs, ends - clock())
+        if clock() >= ends or unlogged(case.sight, case.remembered) is None:
             return case
 
 
@@ -215,13 +215,13 @@ def _judged_as_of(signing: Signing, case: _Case, measure: Measure, index: int | 
 
 def _decision(signing: Signing, case: _Case, index: int | None) -> Decision:
     """The signer's own decision; with *index*, without the votes that the log names from there on: they came too late."""
-    return decide(case.reading, case.remembered, index, tier=case.tier, policy=signing.policy, now=signing.now())
+    return decide(case.sight.reading, case.remembered, index, tier=case.tier, policy=signing.policy, now=signing.now())
 
 
 async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> LoggedDecision:
     """A new decision, as the log includes it."""
     created = signing.now().replace(microsecond=0)
-    return await signing.conclusions.conclude(case.job, judgement, case.evidence, case.remembered, created)
+    return await signing.conclusions.conclude(case.job, judgement, case.sight, case.remembered, created)
 
 
 async def _with_pen(signing: Signing, case: _Case, measure: Measure, logged: LoggedDecision) -> NotNow | Never | None:
@@ -230,7 +230,7 @@ async def _with_pen(signing: Signing, case: _Case, measure: Measure, logged: Log
     async with kept(signing.queue, case.job, signing.lease_seconds), case.signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(case.job, signing.lease_seconds)
-        case = await _case(signing, job)
+        case = await _case(signing, job, case)
         judgement = _judged_as_of(signing, case, measure, logged.index)
         if not isinstance(judgement, Judgement):
             return judgement

@@ -5,6 +5,8 @@ the log names what is missing; the third counts for nothing until the log names 
 """
 
 import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -35,24 +37,36 @@ class Shown:
     received_at: datetime
 
 
-def shown_votes(evidence: Evidence) -> dict[Pair, Shown]:
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """The evidence as the signer sees it: its envelopes by what they are, and what they say under the signer's keys."""
+
+    evidence: Evidence
+    shown: Mapping[Pair, Shown]
     """Every envelope that can be read at all, by operator and payload digest."""
-    shown: dict[Pair, Shown] = {}
+    reading: Reading
+    """Verified with the keys of the signer's own policy file (P1, P9)."""
+
+    @property
+    def pairs(self) -> set[Pair]:
+        """Every (operator, payload digest) that the database shows, or that an envelope in it holds."""
+        return {*self.shown, *map(pair_of, self.reading.claims)}
+
+
+def sight_of(release: Release, evidence: Evidence, policy: Policy, before: Sight | None) -> Sight:
+    """Look at the evidence; where it is byte for byte what was seen *before*, that sight holds."""
+    if before is not None and before.evidence == evidence:
+        return before
+    shown = {(vote.operator, vote.payload_digest): vote for vote in _readable(evidence)}
+    envelopes = [(vote.operator, vote.body, vote.received_at) for vote in shown.values()]
+    return Sight(evidence, shown, read_evidence(release, envelopes, evidence.withdrawals, policy))
+
+
+def _readable(evidence: Evidence) -> Iterator[Shown]:
     for operator, body, received_at in evidence.envelopes:
-        try:
+        with suppress(Rejected):
             payload_digest = parse_attestation(body).payload_digest
-        except Rejected:
-            continue
-        shown[operator, payload_digest] = Shown(
-            operator, payload_digest, hashlib.sha256(body).digest(), body, received_at
-        )
-    return shown
-
-
-def read_shown(release: Release, evidence: Evidence, policy: Policy) -> Reading:
-    """What the envelopes say under the keys of the signer's own policy file (P1, P9)."""
-    envelopes = [(vote.operator, vote.body, vote.received_at) for vote in shown_votes(evidence).values()]
-    return read_evidence(release, envelopes, evidence.withdrawals, policy)
+            yield Shown(operator, payload_digest, hashlib.sha256(body).digest(), body, received_at)
 
 
 def decide(  # noqa: PLR0913 - the decision rests on every one of these
@@ -71,10 +85,10 @@ def pair_of(claim: Claim) -> Pair:
     return claim.operator, claim.payload_digest
 
 
-def refuse_changed(release: Release, evidence: Evidence, reading: Reading) -> None:
+def refuse_changed(release: Release, sight: Sight) -> None:
     """Raise ``Halted`` ``claim-changed`` unless stored claims say what the envelopes say that they stand for."""
-    read = {pair_of(claim): claim for claim in reading.claims}
-    for stated in evidence.stated:
+    read = {pair_of(claim): claim for claim in sight.reading.claims}
+    for stated in sight.evidence.stated:
         claim = read.get((stated.operator, stated.payload_digest))
         if claim is not None and stated != Stated.of(claim):
             raise Halted(
@@ -84,14 +98,13 @@ def refuse_changed(release: Release, evidence: Evidence, reading: Reading) -> No
             )
 
 
-def refuse_withheld(release: Release, evidence: Evidence, remembered: Remembered) -> None:
+def refuse_withheld(release: Release, sight: Sight, remembered: Remembered) -> None:
     """Raise ``Halted`` unless the database shows everything that the log names for the release.
 
     ``vote-withheld``, ``withdrawal-withheld``, ``signature-lost``.
     """
-    shown = shown_votes(evidence)
     for (operator, payload), receipt in remembered.received.items():
-        vote = shown.get((operator, payload))
+        vote = sight.shown.get((operator, payload))
         if vote is None or vote.envelope != receipt.envelope:
             what = "does not show" if vote is None else "shows another envelope of"
             raise Halted(
@@ -99,14 +112,14 @@ def refuse_withheld(release: Release, evidence: Evidence, remembered: Remembered
                 f"Log entry {receipt.index} names the payload {payload.hex()} of operator {operator} for "
                 f"{release.file_name}, and the database {what} it. {_REMEDY}",
             )
-    withdrawals = {hashlib.sha256(body).digest() for body in evidence.withdrawals}
+    withdrawals = {hashlib.sha256(body).digest() for body in sight.evidence.withdrawals}
     for (operator, payload), envelopes in remembered.withdrawn.items():
         if not envelopes <= withdrawals:
             raise Halted(
                 "withdrawal-withheld",
                 f"The log names a withdrawal of {payload.hex()} by operator {operator} that the database does not show. {_REMEDY}",
             )
-    if remembered.signed and evidence.signed_digest != remembered.signed[0].sha256:
+    if remembered.signed and sight.evidence.signed_digest != remembered.signed[0].sha256:
         raise Halted(
             "signature-lost",
             f"Log entry {remembered.signed[0].index} says that {release.file_name} was signed, and the database does not know "
@@ -114,17 +127,12 @@ def refuse_withheld(release: Release, evidence: Evidence, remembered: Remembered
         )
 
 
-def unlogged(evidence: Evidence, reading: Reading, remembered: Remembered) -> NotNow | None:
+def unlogged(sight: Sight, remembered: Remembered) -> NotNow | None:
     """Say that some votes are not in the log, or ``None``; by what the envelopes say, and not by whom they are kept for."""
-    missing = sorted({operator for operator, _ in seen_pairs(evidence, reading) - remembered.received.keys()})
+    missing = sorted({operator for operator, _ in sight.pairs - remembered.received.keys()})
     if not missing:
         return None
     return NotNow(
         "votes-not-logged",
         f"The log does not name every vote yet ({', '.join(missing)}); it is looked at again. If this stays, a vote was not taken in by the API.",
     )
-
-
-def seen_pairs(evidence: Evidence, reading: Reading) -> set[Pair]:
-    """Every (operator, payload digest) that the database shows, or that an envelope in it holds."""
-    return {*shown_votes(evidence), *map(pair_of, reading.claims)}
