@@ -8,7 +8,7 @@ from attestor.anchor.memory import FileMemory
 from attestor.core.tlog.merkle import EMPTY_ROOT
 from attestor.service.past import Past
 from attestor.service.sequence import Sequencer
-from attestor.store.listen import Listener
+from attestor.store.listen import listening
 from attestor.store.log import PostgresLog, PostgresLogBook
 from attestor.store.pool import Settings, connect
 from tests.logkeys import log_signer
@@ -17,14 +17,16 @@ from tests.logkeys import log_signer
 @asynccontextmanager
 async def sequencing(dsn, origin, *, publish=True):
     """A sequencer at work; yields what appends all that waits at this moment."""
-    async with connect(Settings(dsn, connections=2)) as pool:
-        sequencer = Sequencer(PostgresLogBook(pool, Listener()), log_signer(origin), publish=publish)
+    settings = Settings(dsn, connections=2)
+    async with connect(settings) as pool, listening(settings) as listener:
+        book = PostgresLogBook(pool, listener)
+        sequencer = Sequencer(book, log_signer(origin), publish=publish)
         await sequencer.begin()
 
         async def at_work():
             while True:
                 if not await sequencer.sequence():
-                    await asyncio.sleep(0.002)
+                    await book.due(1)
 
         task = asyncio.create_task(at_work(), name="sequencer")
         try:
@@ -62,7 +64,7 @@ async def following(past):
     async def at_work():
         while True:
             if not await past.follow():
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.01)
 
     await past.follow()
     task = asyncio.create_task(at_work(), name="follower")
