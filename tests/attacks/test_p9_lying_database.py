@@ -9,6 +9,7 @@ from attestor.core.entries import outgoing_of, received_entries
 from attestor.core.envelope import Signature, encode_envelope, pae
 from attestor.core.statement import parse_attestation
 from attestor.service.sign import sign_next
+from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.edges.store.emptying import tamper
 from tests.service.makers import BUILDER, asking, make_policy, package, payload_digest, secret_key, vote, withdrawal
@@ -202,6 +203,26 @@ MEANWHILE = {
 async def test_what_an_honest_database_takes_in_while_the_bytes_are_measured_halts_nobody(scene, comes, standing):
     await scene.queued()
     await meanwhile(scene, lambda: scene.gate.admit(comes))
+    assert await scene.standing() == standing
+
+
+@pytest.mark.parametrize(("comes", "standing"), MEANWHILE.values(), ids=MEANWHILE)
+async def test_what_it_takes_in_right_behind_a_look_at_it_halts_nobody_either(scene, comes, standing):
+    await scene.queued()
+
+    class Looking(PostgresQueue):
+        looked = False
+
+        async def evidence(self, job):
+            seen = await super().evidence(job)
+            if not self.looked:
+                self.looked = True
+                await scene.gate.admit(comes)
+                await scene.caught_up()
+            return seen
+
+    queue = Looking(scene.signing.queue._pool, scene.signing.queue._listener)
+    await sign_next(dataclasses.replace(scene.signing, queue=queue))
     assert await scene.standing() == standing
 
 
