@@ -310,6 +310,18 @@ def one_vote_counted_for_two(world):
     world.decide(making(*AGREED))
 
 
+def a_second_signature_on_a_vote_is_no_vote_that_was_logged(world):
+    world.receive(package(), ("alice", GOOD, "alice", "bob"))
+    counted = (CountedVote(operator="alice", payload=payload_digest(package(), GOOD).hex()),)
+    world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, counted=counted)))
+
+
+def who_agrees_is_not_counted(world):
+    votes = (*AGREED, ("carol", GOOD))
+    world.receive(package(), *votes)
+    world.decide(making(*votes, changed_decision=lambda entry: other(entry, counted=entry.counted[:2])))
+
+
 def who_did_not_agree_is_counted(world):
     votes = (*AGREED, ("carol", None))
     world.receive(package(), *votes)
@@ -504,6 +516,8 @@ def the_evidence_leaves_out_a_withdrawal(world):
         (no_votes, [("decision-unsupported", 1)]),
         (too_few_votes, [("decision-unfounded", 2)]),
         (one_vote_counted_for_two, [("decision-unfounded", 3)]),
+        (a_second_signature_on_a_vote_is_no_vote_that_was_logged, [("decision-unfounded", 2)]),
+        (who_agrees_is_not_counted, [("decision-miscounted", 4)]),
         (who_did_not_agree_is_counted, [("decision-miscounted", 4)]),
         (the_wrong_payload_is_counted, [("decision-miscounted", 4)]),
         (a_vote_that_was_never_received, [("vote-not-received", 2)]),
