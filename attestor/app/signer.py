@@ -10,7 +10,7 @@ import structlog
 
 from attestor.anchor.memory import FileMemory
 from attestor.app.clock import now
-from attestor.app.ending import until
+from attestor.app.ending import halted_among, until
 from attestor.app.logkeys import seal_of
 from attestor.app.release_key import device_of, open_release_keys
 from attestor.config import Config
@@ -42,16 +42,32 @@ class SignerProcess:
     instance: str
     poll_seconds: float
 
+    async def report(self) -> None:
+        """Say to everybody that the signer signs."""
+        status = SignerStatus(
+            instance=self.instance,
+            halted=False,
+            code="signing",
+            sentence="The signer follows the log and signs.",
+            anchor_size=await self.past.size(),
+            policy_digest=self.signing.policy.digest,
+        )
+        await self.queue.report(status)
+
 
 @asynccontextmanager
 async def signer(config: Config) -> AsyncIterator[SignerProcess]:
-    """Open database, memory, content and release keys for as long as the context lasts. Raises ``Halted`` ``anchor-…``."""
+    """Open database, memory, content and release keys for as long as the context lasts.
+
+    What halts the signer, from the opening on, is reported, and raised as that ``Halted``.
+    """
     view = config.for_role("signer")
     settings = Settings(dsn=view.dsn.reveal(), connections=config.hsm.slots + 4)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(connect(settings))
         listener = await stack.enter_async_context(listening(settings))
         queue = PostgresQueue(pool, listener)
+        await stack.enter_async_context(_telling_what_halts(queue, config))
         memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
         past = Past(PostgresLog(pool), memory, config.policy, alone=config.policy.log.quorum == 0)
         signing = Signing(
@@ -68,22 +84,36 @@ async def signer(config: Config) -> AsyncIterator[SignerProcess]:
         yield SignerProcess(signing, past, queue, listener, config.signer.instance, config.signer.poll_seconds)
 
 
-async def sign_until(process: SignerProcess, stop: asyncio.Event, *, workers: int) -> None:
-    """Follow the log and bring request after request to its next state until *stop*; what is under way is finished.
-
-    Raises ``Halted`` once that was reported: the process ends with it, and signs nothing more.
-    """
+@asynccontextmanager
+async def _telling_what_halts(queue: Queue, config: Config) -> AsyncIterator[None]:
     try:
-        await _catch_up(process, stop)
-        await _work_and_follow(process, stop, workers)
+        yield
     except (Halted, ExceptionGroup) as error:
-        halted = _halted(error)
+        halted = error if isinstance(error, Halted) else halted_among(error)
         if halted is None:
             raise
         log.critical("halted", code=halted.code, detail=halted.sentence)
+        status = SignerStatus(
+            instance=config.signer.instance,
+            halted=True,
+            code=halted.code,
+            sentence=halted.sentence,
+            anchor_size=0,
+            policy_digest=config.policy.digest,
+        )
+        # What lies may well not take it down either: the process says it by its end as well.
         with suppress(AttestorError):
-            await _report(process, halted)
+            await queue.report(status)
         raise halted from None
+
+
+async def sign_until(process: SignerProcess, stop: asyncio.Event, *, workers: int) -> None:
+    """Follow the log and bring request after request to its next state until *stop*; what is under way is finished.
+
+    Raises ``Halted``, by itself or within a group: the process ends with it, and signs nothing more.
+    """
+    await _catch_up(process, stop)
+    await _work_and_follow(process, stop, workers)
 
 
 async def _catch_up(process: SignerProcess, stop: asyncio.Event) -> None:
@@ -127,29 +157,10 @@ async def _follow(process: SignerProcess) -> None:
 async def _report_on(process: SignerProcess) -> None:
     while True:
         try:
-            await _report(process, None)
+            await process.report()
         except Unavailable as error:
             log.warning("reporting", code=error.code, detail=error.sentence)
         await asyncio.sleep(_REPORT_SECONDS)
-
-
-async def _report(process: SignerProcess, halted: Halted | None) -> None:
-    status = SignerStatus(
-        instance=process.instance,
-        halted=halted is not None,
-        code=halted.code if halted else "signing",
-        sentence=halted.sentence if halted else "The signer follows the log and signs.",
-        anchor_size=await _anchor_size(process),
-        policy_digest=process.signing.policy.digest,
-    )
-    await process.queue.report(status)
-
-
-async def _anchor_size(process: SignerProcess) -> int:
-    try:
-        return await process.past.size()
-    except Halted:
-        return 0
 
 
 async def _work(process: SignerProcess, stop: asyncio.Event, turn: asyncio.Lock) -> None:
@@ -180,13 +191,6 @@ async def _next_job(process: SignerProcess, stop: asyncio.Event) -> Job | None:
         finally:
             due.cancel()
     return None
-
-
-def _halted(error: Halted | ExceptionGroup[Exception]) -> Halted | None:
-    if isinstance(error, Halted):
-        return error
-    found = error.subgroup(Halted)
-    return next((each for each in found.exceptions if isinstance(each, Halted)), None) if found else None
 
 
 def _artifacts(config: Config) -> Artifacts:

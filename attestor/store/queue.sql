@@ -89,8 +89,9 @@ WHERE NOT EXISTS (SELECT FROM (SELECT e.what, e.detail FROM events e WHERE e.rel
 -- announce: hint that a release moved
 SELECT pg_notify('attestor', $1);
 
--- report: how a signer says that it stands
+-- report: how a signer says that it stands; one that halted cannot say where its anchor is
 INSERT INTO signer_status (instance, at, halted, code, sentence, anchor_size, policy_digest)
 VALUES ($1, clock_timestamp(), $2, $3, $4, $5, $6)
 ON CONFLICT (instance) DO UPDATE SET at = excluded.at, halted = excluded.halted, code = excluded.code,
-    sentence = excluded.sentence, anchor_size = excluded.anchor_size, policy_digest = excluded.policy_digest;
+    sentence = excluded.sentence, policy_digest = excluded.policy_digest,
+    anchor_size = CASE WHEN excluded.halted THEN signer_status.anchor_size ELSE excluded.anchor_size END;

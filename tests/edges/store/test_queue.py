@@ -206,9 +206,9 @@ async def test_a_signer_says_how_it_stands_and_the_last_word_stands(stand, queue
     first = SignerStatus("one", halted=False, code="ready", sentence="Ready.", anchor_size=7, policy_digest="p")
     await queue.report(first)
     before = await stand.owner.fetchval("SELECT at FROM signer_status")
-    await queue.report(replace(first, halted=True, code="log-forked", sentence="Two logs.", anchor_size=8))
+    await queue.report(replace(first, halted=True, code="log-forked", sentence="Two logs.", anchor_size=0))
     rows = await stand.owner.fetch("SELECT * FROM signer_status")
     assert [(row["instance"], row["halted"], row["code"], row["anchor_size"]) for row in rows] == [
-        ("one", True, "log-forked", 8)
+        ("one", True, "log-forked", 7)
     ]
     assert rows[0]["at"] > before
