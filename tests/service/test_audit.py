@@ -235,6 +235,16 @@ def decided_twice_and_signed_once(world):
     world.sign(making(*AGREED), 4)
 
 
+def with_a_vote_between_decision_and_signature(world):
+    world.policy()
+    made = making(*AGREED)
+    world.receive(made.release, *AGREED)
+    index = world.decide(made)
+    world.receive(made.release, ("carol", BAD))
+    world.withdraw(made.release, "carol", BAD)
+    world.sign(made, index)
+
+
 def by_a_key_that_signs_beside_the_first(world):
     world.policy()
     released(world)
@@ -265,6 +275,7 @@ def late_dissent(world):
         (under_each_policy_in_its_time, (FIRST, SECOND), []),
         (decided_and_never_signed, (FIRST,), []),
         (decided_twice_and_signed_once, (FIRST,), []),
+        (with_a_vote_between_decision_and_signature, (FIRST,), []),
         (by_a_key_that_signs_beside_the_first, (FIRST,), []),
         (late_dissent, (FIRST,), [("late-dissent", 6)]),
     ],
