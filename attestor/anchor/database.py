@@ -97,18 +97,30 @@ def make_generation(place: HeldFolder, anchor_id: str) -> Database:
     # SQLite gives a WAL the mode of its database.
     os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
     database = Database(path)
-    database.connection.execute("PRAGMA journal_mode=WAL")
-    database.connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT;")
-    database.connection.execute("INSERT INTO folded VALUES (1, ?, 0, x'', 0)", (anchor_id,))
+    try:
+        _begin(database.connection, anchor_id)
+        _put_in_use(folder, path.name)
+        for old in folder.glob("memory-*.sqlite3*"):
+            if not old.name.startswith((path.name, before or path.name)):
+                old.unlink()
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _begin(connection: sqlite3.Connection, anchor_id: str) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT;")
+    connection.execute("INSERT INTO folded VALUES (1, ?, 0, x'', 0)", (anchor_id,))
+
+
+def _put_in_use(folder: Path, name: str) -> None:
     new = folder / _NEW_LINK
     new.unlink(missing_ok=True)
-    new.symlink_to(path.name)
+    new.symlink_to(name)
     new.replace(folder / LINK)
     sync_folder(folder)
-    for old in folder.glob("memory-*.sqlite3*"):
-        if not old.name.startswith((path.name, before or path.name)):
-            old.unlink()
-    return database
 
 
 def is_damage(error: sqlite3.Error) -> bool:
