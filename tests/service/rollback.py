@@ -27,13 +27,15 @@ LOG = (
 
 
 async def saved(owner, tables):
-    """Copy the tables aside; returns what puts them back."""
-    for table in tables:
-        await owner.execute(f"CREATE TEMP TABLE saved_{table} AS TABLE {table}")
+    """Copy the tables aside as they are at one moment; returns what puts them back at one stroke."""
+    async with owner.transaction(isolation="repeatable_read"):
+        for table in tables:
+            await owner.execute(f"CREATE TEMP TABLE saved_{table} AS TABLE {table}")
 
     async def put_back():
-        for table in tables:
-            await tamper(owner, f"DELETE FROM {table}")  # noqa: S608 - constant names
-            await tamper(owner, f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE saved_{table}")
+        async with owner.transaction():
+            for table in tables:
+                await tamper(owner, f"DELETE FROM {table}")  # noqa: S608 - constant names
+                await tamper(owner, f"INSERT INTO {table} OVERRIDING SYSTEM VALUE TABLE saved_{table}")
 
     return put_back
