@@ -55,7 +55,7 @@ def make_signing(pool, listener, device, certificates, folder, **changes):
     parts = {
         "queue": queue,
         "content": Artifacts(PullRoots(roots, scratch=scratch, max_bytes=1 << 20), scratch),
-        "signers": release_keys(device, certificates),
+        "signers": changes.get("signers") or release_keys(device, certificates),
         "policy": policy,
         "past": past,
         "conclusions": Conclusions(queue, past, policy, seal()),

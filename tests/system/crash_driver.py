@@ -1,94 +1,150 @@
-"""Signs request after request in children of its own, and kills each with SIGKILL at another await.
+"""Kills what takes part in a signature with SIGKILL, each time in a child of its own and each time a step later.
 
-Started by test_crash.py as a program: `python -m tests.system.crash_driver PLAN`, with the plan as JSON. The whole of
-`sign_next` is driven step by step, so that every place where it, the store, the content's or the device's room really
-waits is one: `suspends` kills when the wait has begun (what was asked is on its way), `resumes` when it is over and nothing
-has followed. Prints, for each mode, after how many awaits a child came through.
+Started by test_crash.py as a program: `python -m tests.system.crash_driver PLAN`, with the plan as JSON. A signing child signs
+one request while its own follower folds the log beside. The plan says who dies:
+
+- `signer`: at every await of `sign_next`, so that every place where it, the store, the content's or the device's room
+  really waits is one: when the wait has begun (what was asked is on its way), and when it is over and nothing has followed;
+- `follower`: likewise of every `Past.follow` that finds something new: the decision's entry, and the signature's;
+- `disk`: in those same folds, before each thing that the memory's writing thread does to a file;
+- `rebuilder`: the same where an anchor is and no memory, which is then made from the whole log;
+- `sequencer`: at every await of beginning a log and of appending what waits.
+
+Prints for each victim and moment how many steps it had, and died at.
 """
 
 import asyncio
+import gc
 import importlib
 import json
 import os
-import signal
 import sys
 from base64 import b64decode
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
+from ssl import SSLContext
+from types import SimpleNamespace
 
+import uvloop
+
+from attestor.anchor.memory import FileMemory
 from attestor.hsm.connection import NodeSettings
+from attestor.service.past import Past
+from attestor.service.sequence import Sequencer
 from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
+from attestor.store.log import PostgresLog, PostgresLogBook
 from attestor.store.pool import Settings, connect
-from tests.service.signers import device_of, make_signing
+from tests.logkeys import log_signer
+from tests.service.loghouse import anchored
+from tests.service.makers import ORIGIN, make_policy
+from tests.service.signers import device_of, make_signing, release_keys
+from tests.system.dying import DiskSteps, Doom, Stepped, deaths
 
-_MOST = 500
+_POLICY = make_policy()
+_WAITING = "SELECT EXISTS (SELECT FROM log_outbox)"
+_ANOTHER = "SELECT count(*) > 1 FROM pg_stat_activity WHERE usename = current_user AND datname = current_database()"
+_SIGNED = "SELECT state = 'signed' FROM signing_requests WHERE id = $1"
 
 
-class Stepped:
-    """Awaits a coroutine, and ends this process at its *fatal*-th await."""
+class Follower:
+    """Folds what has come; *driven* awaits each such fold."""
 
-    def __init__(self, coroutine, mode, fatal):
-        self._coroutine = coroutine
-        self._mode = mode
-        self._fatal = fatal
-        self._steps = 0
+    def __init__(self, past, log, driven):
+        self._past = past
+        self._log = log
+        self._driven = driven
+        self._known = None
+        self.folds = 0
 
-    def __await__(self):
-        inner = self._coroutine.__await__()
-        resume = lambda: next(inner)
+    async def catch_up(self):
+        self._known = await self._log.checkpoint()
+        await self._past.follow()
+
+    async def follow(self):
         while True:
-            try:
-                waited = resume()
-            except StopIteration as end:
-                return end.value
-            self._steps += 1
-            self._die_if("suspends")
-            try:
-                yield waited
-            except BaseException as error:  # noqa: BLE001 - handed on, as the interpreter would
-                resume = lambda raised=error: inner.throw(raised)
-            else:
-                resume = lambda: next(inner)
-            self._die_if("resumes")
-
-    def _die_if(self, mode):
-        if (mode, self._steps) == (self._mode, self._fatal):
-            os.kill(os.getpid(), signal.SIGKILL)
+            published = await self._log.checkpoint()
+            if published == self._known:
+                await asyncio.sleep(0.004)
+                continue
+            assert await self._driven(self._past.follow())
+            self._known = published
+            self.folds += 1
 
 
-async def sign_one(plan, mode, fatal):
+@asynccontextmanager
+async def alone(dsn):
+    """A pool of one connection, once those of children that died are gone, and what they left for the log is in it."""
+    async with connect(Settings(dsn, connections=1)) as pool:
+        while await pool.fetchval(_ANOTHER) or await pool.fetchval(_WAITING):  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.001)
+        yield pool
+
+
+async def sign(plan, signers, victim, doom):
+    """Sign the next request, beside a follower."""
+    stepped = partial(Stepped, doom)
+    folder = Path(plan["folder"])
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(connect(Settings(plan["dsn"])))
-        device = device_of(NodeSettings(plan["url"], fingerprint=plan["fingerprint"]))
-        stack.callback(device.close)
-        certificates = {name: b64decode(raw) for name, raw in plan["certificates"].items()}
-        parts = {"lease_seconds": 600.0}  # longer than all children together: each takes a request of its own
-        signing = make_signing(pool, Listener(), device, certificates, Path(plan["folder"]), **parts)
-        await Stepped(sign_next(signing), mode, fatal)
+        # A connection each: whether a statement was prepared there before changes how often one waits for it.
+        beside = PostgresLog(await stack.enter_async_context(alone(plan["dsn"])))
+        pool = await stack.enter_async_context(connect(Settings(plan["dsn"], connections=1)))
+        source = SimpleNamespace(checkpoint=beside.checkpoint, entries=beside.entries, tile=PostgresLog(pool).tile)
+        past = past_over(source, folder)
+        driven = {"follower": stepped, "disk": DiskSteps(doom).during}.get(victim, asyncio.ensure_future)
+        follower = Follower(past, beside, driven)
+        await follower.catch_up()
+        await beside.entries(0, 0)
+        # The lease is longer than all children together: each takes a request of its own.
+        parts = {"policy": _POLICY, "signers": signers, "past": past, "lease_seconds": 600.0}
+        signing = make_signing(pool, Listener(), None, None, folder, **parts)
+        following = asyncio.create_task(follower.follow())
+        signed = sign_next(signing)
+        job = await (stepped(signed) if victim == "signer" else signed)
+        assert await pool.fetchval(_SIGNED, job.request.id)
+        while victim != "signer" and follower.folds < 2:
+            assert not following.done(), following.exception()
+            await asyncio.sleep(0.001)
+        following.cancel()
+        await asyncio.wait({following})
 
 
-def lives(plan, mode, fatal):
-    """Whether a child that is to die at this await came through, because there was no such await any more."""
-    child = os.fork()
-    if child == 0:
-        asyncio.run(sign_one(plan, mode, fatal))
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-        return False
-    if status != 0:
-        sys.exit(f"a child failed at await {fatal}, where it {mode}")
-    return True
+async def rebuild(plan, doom):
+    """Make the memory of an anchor; an heir finds what the dead one has left of it."""
+    async with alone(plan["dsn"]) as pool:
+        folder = Path(plan["folder"])
+        if not doom.spared:
+            for file in anchored(folder).glob("memory*"):
+                file.unlink()
+        past = past_over(PostgresLog(pool), folder)
+        await DiskSteps(doom).during(past.follow())
+        await past.look_again()
 
 
-def load_what_signing_loads(plan):
-    """The SDK imports as it is called, which would cost every child a second; found out by a child that signs."""
+async def sequence(plan, doom):
+    """Append what waits."""
+    async with connect(Settings(plan["dsn_sequencer"], connections=1)) as pool:
+        while not (doom.spared or await pool.fetchval(_WAITING)):  # noqa: ASYNC110 - other processes
+            await asyncio.sleep(0.001)
+        sequencer = Sequencer(PostgresLogBook(pool, Listener()), log_signer(ORIGIN), publish=True)
+        await Stepped(doom, sequencer.begin())
+        await Stepped(doom, sequencer.sequence())
+        while doom.spared and await pool.fetchval(_WAITING):
+            await sequencer.sequence()
+
+
+def past_over(source, folder):
+    return Past(source, FileMemory(anchored(folder), _POLICY.log.key.name), _POLICY, alone=True)
+
+
+def load_what_is_loaded_late(work):
+    """The SDK imports as it is called, which would cost every child a second; found out by a child that is spared."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         before = set(sys.modules)
-        asyncio.run(sign_one(plan, "lives", 0))
+        uvloop.run(work(Doom("never", 0)))
         os.write(writer, "\n".join(set(sys.modules) - before).encode())
         os._exit(0)
     os.close(writer)
@@ -100,11 +156,21 @@ def load_what_signing_loads(plan):
 
 def main():
     plan = json.loads(Path(sys.argv[1]).read_text())
-    load_what_signing_loads(plan)
-    came_through = {
-        mode: next(fatal for fatal in range(1, _MOST) if lives(plan, mode, fatal)) for mode in ("suspends", "resumes")
+    device = device_of(NodeSettings(plan["url"], fingerprint=plan["fingerprint"]))
+    signers = release_keys(device, {name: b64decode(raw) for name, raw in plan["certificates"].items()})
+    works = {victim: partial(sign, plan, signers, victim) for victim in ("signer", "follower", "disk")}
+    works |= {"rebuilder": partial(rebuild, plan), "sequencer": partial(sequence, plan)}
+    sequencers = plan["deaths"][0][0] == "sequencer"
+    load_what_is_loaded_late(works["sequencer" if sequencers else "signer"])
+    # Each child is spared what costs much and says nothing here: a second walk over all objects, and the web's authorities,
+    # which a connection loads even where it is a fingerprint that proves the device.
+    gc.freeze()
+    SSLContext.load_default_certs = lambda *_: None
+    steps = {
+        f"{victim} {moment}": deaths(works[victim], moment, heir=victim in {"rebuilder", "sequencer"})
+        for victim, moment in plan["deaths"]
     }
-    sys.stdout.write(json.dumps(came_through))
+    sys.stdout.write(json.dumps(steps))
 
 
 if __name__ == "__main__":
