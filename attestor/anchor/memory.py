@@ -174,7 +174,7 @@ class FileMemory:
     def _ask(self, question: Callable[[sqlite3.Connection], _T], nothing: _T) -> _T:
         """The answer of a memory that has come to its anchor; *nothing* where the anchor is at no entries, and no fold yet."""
         # The anchor is read first: another process may move both in between, and it moves the fold first.
-        anchor = read_anchor(self._folder, self.anchor_id)
+        anchor = read_anchor(self._folder, self.anchor_id).checkpoint(self._origin)
         with self._reading.told():
             connection = self._reading.current()
             if connection is None:
