@@ -260,6 +260,14 @@ async def test_a_memory_that_was_lost_says_nothing_of_a_release_until_it_has_com
         assert (await memory.release(R)).received == SEEN
 
 
+async def test_leaves_that_were_not_folded_are_not_left_out_quietly(made):
+    async with opened(made) as memory:
+        await fold(memory, [[]] * 3)
+        for start, end in ((0, 4), (3, 4), (2, 600)):
+            with refuses(Unavailable, "memory-behind"):
+                await memory.leaves(start, end)
+
+
 async def test_an_anchor_beyond_the_beginning_has_no_memory_yet(folder):
     make_anchor(folder, 4, tree(4).root)
     async with opened(folder) as memory:
