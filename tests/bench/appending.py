@@ -66,6 +66,8 @@ class Growth:
 async def _growing(place: Stand) -> AsyncIterator[Growth]:
     owner = await asyncpg.connect(place.config.database.dsn_owner)
     try:
+        while not await owner.fetchval("SELECT EXISTS (SELECT FROM log_checkpoints)"):  # noqa: ASYNC110 - another process' doing
+            await asyncio.sleep(0.05)  # the sequencer is still starting
         growth = Growth(owner, await owner.fetchval("SELECT published FROM log_state"), await _wal(owner))
         await owner.add_listener("attestor_log", growth.heard)
         yield growth
