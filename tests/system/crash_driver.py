@@ -5,6 +5,7 @@ one request while its own follower folds the log beside. The plan says who dies:
 
 - `signer`: at every await of `sign_next`, so that every place where it, the store, the content's or the device's room
   really waits is one: when the wait has begun (what was asked is on its way), and when it is over and nothing has followed;
+- `newcomer`: likewise of logging a policy that the log does not know, which comes before a first decision under it;
 - `follower`: likewise of every `Past.follow` that finds something new: the decision's entry, and the signature's;
 - `disk`: in those same folds, before each thing that the memory's writing thread does to a file;
 - `rebuilder`: the same where an anchor is and no memory, which is then made from the whole log;
@@ -21,6 +22,7 @@ import os
 import sys
 from base64 import b64decode
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from ssl import SSLContext
@@ -30,13 +32,15 @@ import uvloop
 
 from attestor.anchor.memory import FileMemory
 from attestor.hsm.connection import NodeSettings
+from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.sequence import Sequencer
 from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from attestor.store.log import PostgresLog, PostgresLogBook
 from attestor.store.pool import Settings, connect
-from tests.logkeys import log_signer
+from attestor.store.queue import PostgresQueue
+from tests.logkeys import log_signer, seal
 from tests.service.loghouse import anchored
 from tests.service.makers import ORIGIN, make_policy
 from tests.service.signers import device_of, make_signing, release_keys
@@ -46,6 +50,28 @@ _POLICY = make_policy()
 _WAITING = "SELECT EXISTS (SELECT FROM log_outbox)"
 _ANOTHER = "SELECT count(*) > 1 FROM pg_stat_activity WHERE usename = current_user AND datname = current_database()"
 _SIGNED = "SELECT state = 'signed' FROM signing_requests WHERE id = $1"
+
+
+class AnyPolicyQueue(PostgresQueue):
+    """As if the API had decided every release under this very policy."""
+
+    def __init__(self, pool, policy):
+        super().__init__(pool, Listener())
+        self._policy = policy
+
+    async def evidence(self, job):
+        return replace(await super().evidence(job), policy_digest=self._policy.digest)
+
+
+class Newcomer(Conclusions):
+    """Of a signer whose policy is new to the log."""
+
+    def __init__(self, doom, *parts):
+        super().__init__(*parts)
+        self._doom = doom
+
+    async def refuse_other_policy(self):
+        await Stepped(self._doom, super().refuse_other_policy())
 
 
 class Follower:
@@ -98,12 +124,17 @@ async def sign(plan, signers, victim, doom):
         await beside.entries(0, 0)
         # The lease is longer than all children together: each takes a request of its own.
         parts = {"policy": _POLICY, "signers": signers, "past": past, "lease_seconds": 600.0}
+        if victim == "newcomer":
+            policy = make_policy(serial=(await past.policy())[0] + 1)
+            queue = AnyPolicyQueue(pool, policy)
+            conclusions = Newcomer(doom, queue, past, policy, seal())
+            parts |= {"policy": policy, "queue": queue, "conclusions": conclusions}
         signing = make_signing(pool, Listener(), None, None, folder, **parts)
         following = asyncio.create_task(follower.follow())
         signed = sign_next(signing)
         job = await (stepped(signed) if victim == "signer" else signed)
         assert await pool.fetchval(_SIGNED, job.request.id)
-        while victim != "signer" and follower.folds < 2:
+        while victim in {"follower", "disk"} and follower.folds < 2:
             assert not following.done(), following.exception()
             await asyncio.sleep(0.001)
         following.cancel()
@@ -158,7 +189,7 @@ def main():
     plan = json.loads(Path(sys.argv[1]).read_text())
     device = device_of(NodeSettings(plan["url"], fingerprint=plan["fingerprint"]))
     signers = release_keys(device, {name: b64decode(raw) for name, raw in plan["certificates"].items()})
-    works = {victim: partial(sign, plan, signers, victim) for victim in ("signer", "follower", "disk")}
+    works = {victim: partial(sign, plan, signers, victim) for victim in ("signer", "newcomer", "follower", "disk")}
     works |= {"rebuilder": partial(rebuild, plan), "sequencer": partial(sequence, plan)}
     sequencers = plan["deaths"][0][0] == "sequencer"
     load_what_is_loaded_late(works["sequencer" if sequencers else "signer"])

@@ -17,7 +17,7 @@ import pytest_asyncio
 from attestor.app.clock import now
 from attestor.app.sequencer import SequencerProcess, sequence_until
 from attestor.content.spool import Spool
-from attestor.core.entries import DecisionEntry, SignatureEntry, read_entry
+from attestor.core.entries import DecisionEntry, PolicyEntry, SignatureEntry, read_entry
 from attestor.embedded.device import emulator
 from attestor.service.gate import Gate
 from attestor.service.logcheck import check_log
@@ -34,6 +34,7 @@ from tests.logkeys import log_signer
 from tests.service.loghouse import following
 from tests.service.makers import BUILDER, ORIGIN, asking, deb, lines_of, make_policy, package, vote
 from tests.service.signers import device_of, make_certificates, make_signing, verified
+from tests.system.crash_driver import AnyPolicyQueue
 
 GOOD = b"the package"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -123,17 +124,23 @@ class Site:
         while await self.owner.fetchval("SELECT EXISTS (SELECT FROM log_outbox)"):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.005)
 
+    async def entries(self):
+        return [
+            read_entry(row["entry"]) for row in await self.owner.fetch("SELECT entry FROM log_entries ORDER BY idx")
+        ]
+
     async def end_leases(self):
         await self.owner.execute(
             "UPDATE signing_requests SET lease_until = now() - interval '1 second' WHERE state = 'claimed'"
         )
 
     @asynccontextmanager
-    async def signing(self):
+    async def signing(self, policy=None):
         """A signer that nobody kills."""
         async with connect(Settings(self.dsn_of("attestor_signer"))) as pool:
             device = device_of(self.running.node())
-            signing = make_signing(pool, Listener(), device, self.certificates, self.folder)
+            parts = {"policy": policy, "queue": AnyPolicyQueue(pool, policy)} if policy else {}
+            signing = make_signing(pool, Listener(), device, self.certificates, self.folder, **parts)
             async with following(signing.past):
                 yield signing
             device.close()
@@ -159,8 +166,7 @@ class Site:
         policy = make_policy().log
         report = await check_log(PostgresLog(self.owner), policy.key, lambda *_: None, seals=policy.seals)
         assert report.findings == ()
-        rows = await self.owner.fetch("SELECT entry FROM log_entries ORDER BY idx")
-        entries = [read_entry(row["entry"]) for row in rows]
+        entries = await self.entries()
         signed = {(each.release, each.signature): each.decision for each in entries if isinstance(each, SignatureEntry)}
         held = {(release.hex(), sha256(raw).hexdigest()) for release, raw in (await self.signatures()).items()}
         assert signed.keys() == held
@@ -196,11 +202,11 @@ async def _sign_all(signing):
         pass
 
 
-async def signed_in_the_end(site, requests, key):
+async def signed_in_the_end(site, requests, key, policy=None):
     """Each request has one signature, which verifies and which every read gives; what was stored once is never replaced."""
     early = await site.signatures()
     await site.end_leases()
-    async with site.signing() as signing:
+    async with site.signing(policy) as signing:
         await asyncio.gather(*[_sign_all(signing) for _ in range(4)])
     await site.refuse_inconsistency()
     late = await site.signatures()
@@ -229,6 +235,17 @@ async def test_a_signer_killed_at_any_await_leaves_one_signature_or_a_request_to
         assert {row["state"] for row in states} == {"queued", "claimed", "signed"}, "some died before, during, after"
         signature = await signed_in_the_end(site, requests, key)
         assert gpg(signature)
+
+
+async def test_a_signer_killed_while_it_logs_its_policy_leaves_the_request_to_the_next_that_has_one(site):
+    async with site.sequencing():
+        requests = await site.open_requests(package, 30)
+        deaths = await site.deaths(*(("newcomer", moment) for moment in AWAITS))
+        assert all(awaits > 5 for awaits in deaths.values()), deaths
+        await site.refuse_inconsistency()
+        serials = [each.serial for each in await site.entries() if isinstance(each, PolicyEntry)]
+        assert serials == list(range(1, len(serials) + 1))
+        await signed_in_the_end(site, requests, "packages", make_policy(serial=len(serials) + 1))
 
 
 async def test_a_follower_killed_at_any_step_leaves_a_memory_that_goes_on(site):
