@@ -51,7 +51,7 @@ def test_the_walk_by_hand_works_word_for_word(served, tool):
     tool("curl")
     folder, environment = served
     blocks = re.findall(r"^```sh\n(.*?)^```$", README.read_text("utf-8"), re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 9
 
     script = "\n".join(["set -euo pipefail", *blocks, "gpgconf --kill all"])
     done = subprocess.run(
@@ -66,3 +66,11 @@ def test_the_walk_by_hand_works_word_for_word(served, tool):
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Good signature" in done.stderr
+    for printed in (
+        "2 operators attested these bytes (alice, bob)",
+        "[bundle-file]",
+        "\nattestor.localhost/log\n",
+        "All of it is right.",
+        "All of it holds.",
+    ):
+        assert printed in done.stdout
