@@ -27,6 +27,8 @@ from attestor.store.pool import Settings, connect
 from attestor.store.queue import PostgresQueue
 
 _REPORT_SECONDS: Final = 5.0
+_GATHER_SECONDS: Final = 0.05
+"""How long entries that nobody waits for may gather before the memory takes them in: each step costs durable writes."""
 
 log = structlog.get_logger("attestor.signer")
 
@@ -131,7 +133,7 @@ async def _catch_up(process: SignerProcess, stop: asyncio.Event) -> None:
 async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers: int) -> None:
     async with asyncio.TaskGroup() as group:
         # Whoever finishes what is under way still waits for the log.
-        beside = [group.create_task(each(process), name=each.__name__) for each in (_follow, _report_on)]
+        beside = [group.create_task(each(process), name=each.__name__) for each in (_follow, _look_again, _report_on)]
         turn = asyncio.Lock()
         await asyncio.wait([group.create_task(_work(process, stop, turn)) for _ in range(workers)])
         for task in beside:
@@ -143,8 +145,7 @@ async def _follow(process: SignerProcess) -> None:
         # Listening begins before the look, so that no checkpoint falls between the two.
         larger = asyncio.ensure_future(process.listener.logged(process.poll_seconds))
         try:
-            if not await process.past.follow():
-                await process.past.look_again()
+            await process.past.follow()
         except Unavailable as error:
             log.warning("following", code=error.code, detail=error.sentence)
             await asyncio.sleep(process.poll_seconds)
@@ -152,6 +153,16 @@ async def _follow(process: SignerProcess) -> None:
             larger.cancel()
             raise
         await larger
+        await process.past.wanted(_GATHER_SECONDS)
+
+
+async def _look_again(process: SignerProcess) -> None:
+    while True:
+        try:
+            await process.past.look_again()
+        except Unavailable as error:
+            log.warning("looking again", code=error.code, detail=error.sentence)
+        await asyncio.sleep(process.poll_seconds)
 
 
 async def _report_on(process: SignerProcess) -> None:

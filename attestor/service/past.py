@@ -7,7 +7,7 @@ folded come to its root: consistency is recomputed, not believed. The anchor mov
 import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 from attestor.core.errors import Halted, Rejected, Unavailable
@@ -45,6 +45,7 @@ class Past:
         self._scrubbed = 0
         self._expected: defaultdict[bytes, set[asyncio.Future[int]]] = defaultdict(set)
         self._moved: asyncio.Future[None] | None = None
+        self._wanted = asyncio.Event()
         self._followed: tuple[bytes, int] | None = None
         """The checkpoint that was followed last, and its size."""
 
@@ -119,7 +120,15 @@ class Past:
             remembered = await self._memory.release(release_id)
             if set(votes) <= remembered.received.keys() or (left := ends - clock()) <= 0:
                 return remembered
+            self._wanted.set()
             await asyncio.wait({moved}, timeout=left)
+
+    async def wanted(self, seconds: float) -> None:
+        """Return when somebody waits for the log, and at the latest after *seconds*: until then its entries may gather."""
+        if not self._expected:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), seconds)
+        self._wanted.clear()
 
     async def policy(self) -> tuple[int, str] | None:
         """(serial, digest) of the newest policy that a signer logged."""
@@ -131,6 +140,7 @@ class Past:
         leaf = leaf_hash(raw)
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._expected[leaf].add(future)
+        self._wanted.set()
         try:
             yield future
         finally:

@@ -82,37 +82,33 @@ class PostgresSequencing:
     async def append(
         self, entries: Sequence[Sequenced], nodes: Sequence[TileNode], frontier: Frontier, note: bytes, *, publish: bool
     ) -> None:
-        before, after, root = self._state.frontier.size, frontier.size, frontier.root
-        moved = await self._connection.fetchval(_SQL["advance"], before, after, root, frontier.encode(), publish)
-        if moved is None:
-            raise Conflict("log-moved", "The log grew meanwhile; nothing was appended. Read its state, then try anew.")
+        before, after = self._state.frontier.size, frontier.size
         try:
-            if entries:
-                await self._add(entries, nodes)
-            await self._connection.execute(_SQL["add_checkpoint"], after, root, note)
-        except UniqueViolationError as error:
-            # No race, under the lock: what is about to be written stands there already.
-            raise _contradiction() from error
-        if publish:
-            await self._connection.execute(_SQL["announce_between"], self._state.published, after)
-
-    async def _add(self, entries: Sequence[Sequenced], nodes: Sequence[TileNode]) -> None:
-        await self._connection.execute(
-            _SQL["add_entries"],
-            [entry.index for entry in entries],
-            [entry.outgoing.subject for entry in entries],
-            [entry.outgoing.kind for entry in entries],
-            [entry.outgoing.number for entry in entries],
-            [entry.leaf for entry in entries],
-            [entry.outgoing.entry for entry in entries],
-        )
-        if nodes:
-            await self._connection.execute(
-                _SQL["add_nodes"],
+            moved = await self._connection.fetchval(
+                _SQL["append"],
+                before,
+                after,
+                frontier.root,
+                frontier.encode(),
+                publish,
+                note,
+                [entry.index for entry in entries],
+                [entry.outgoing.subject for entry in entries],
+                [entry.outgoing.kind for entry in entries],
+                [entry.outgoing.number for entry in entries],
+                [entry.leaf for entry in entries],
+                [entry.outgoing.entry for entry in entries],
                 [node.level for node in nodes],
                 [node.index for node in nodes],
                 [node.hash for node in nodes],
             )
+        except UniqueViolationError as error:
+            # No race, under the lock: what is about to be written stands there already.
+            raise _contradiction() from error
+        if moved is None:
+            raise Conflict("log-moved", "The log grew meanwhile; nothing was appended. Read its state, then try anew.")
+        if publish:
+            await self._connection.execute(_SQL["announce_between"], self._state.published, after)
 
 
 class PostgresLogBook:

@@ -29,20 +29,21 @@ SELECT count(*) FROM log_refused;
 -- waiting: whether the outbox holds anything; by its index, which knows what is dead
 SELECT EXISTS (SELECT FROM log_outbox ORDER BY id LIMIT 1);
 
--- advance: compare-and-swap on the size that was read
-UPDATE log_state SET size = $2, root = $3, frontier = $4, published = CASE WHEN $5 THEN $2 ELSE published END
-WHERE id = 1 AND size = $1 RETURNING size;
-
--- add_entries: in their places
-INSERT INTO log_entries (idx, subject, kind, number, leaf, entry)
-SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::integer[], $5::bytea[], $6::bytea[]);
-
--- add_nodes: subtrees that became complete
-INSERT INTO log_nodes (level, idx, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]);
-
--- add_checkpoint: as the log signed it; the very same one may be there, another one may not
-INSERT INTO log_checkpoints (size, root, note) SELECT $1, $2, $3
-WHERE NOT EXISTS (SELECT FROM log_checkpoints WHERE (size, root, note) = ($1, $2, $3));
+-- append: all of one checkpoint, by compare-and-swap on the size that was read; a row says that it was written. The very same checkpoint may be there, another one may not
+WITH moved AS (
+    UPDATE log_state SET size = $2, root = $3, frontier = $4, published = CASE WHEN $5 THEN $2 ELSE published END
+    WHERE id = 1 AND size = $1 RETURNING size
+), placed AS (
+    INSERT INTO log_entries (idx, subject, kind, number, leaf, entry)
+    SELECT t.* FROM moved, unnest($7::bigint[], $8::uuid[], $9::text[], $10::integer[], $11::bytea[], $12::bytea[]) AS t
+), completed AS (
+    INSERT INTO log_nodes (level, idx, hash)
+    SELECT t.* FROM moved, unnest($13::smallint[], $14::bigint[], $15::bytea[]) AS t
+), signed AS (
+    INSERT INTO log_checkpoints (size, root, note) SELECT $2, $3, $6 FROM moved
+    WHERE NOT EXISTS (SELECT FROM log_checkpoints WHERE (size, root, note) = ($2, $3, $6))
+)
+SELECT size FROM moved;
 
 -- announce: hint that the published size grew
 SELECT pg_notify('attestor_log', published::text) FROM log_state WHERE id = 1;
