@@ -133,6 +133,9 @@ END $$;
 GRANT SELECT ON log_entries, log_nodes, log_checkpoints, log_cosignatures, log_state, log_documents, signer_status
     TO attestor_api, attestor_signer;
 GRANT SELECT ON shown_requests TO attestor_api;
+-- How the log stands with what it was told, and nothing of what that is: the API may put into the outbox and not look.
+CREATE VIEW log_backlog AS SELECT (SELECT min(queued_at) FROM log_outbox) AS oldest, (SELECT count(*) FROM log_refused) AS refused;
+GRANT SELECT ON log_backlog TO attestor_api;
 GRANT SELECT ON log_outbox TO attestor_signer;
 GRANT INSERT (subject, kind, number, entry) ON log_outbox TO attestor_api, attestor_signer;
 GRANT INSERT ON log_documents TO attestor_signer;

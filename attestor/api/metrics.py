@@ -21,6 +21,8 @@ class Standing:
     signers: Sequence[SignerStatus]
     size: int
     published: int
+    backlog_seconds: float
+    refused: int
 
 
 class _StandingGauges(Collector):
@@ -39,6 +41,9 @@ class _StandingGauges(Collector):
         yield halted
         yield GaugeMetricFamily("attestor_log_size", "Entries that the log holds", self.known.size)
         yield GaugeMetricFamily("attestor_log_published", "Entries that readers are shown", self.known.published)
+        waits = "Seconds for which the oldest entry waits to be appended"
+        yield GaugeMetricFamily("attestor_log_backlog_seconds", waits, self.known.backlog_seconds)
+        yield GaugeMetricFamily("attestor_log_refused", "Rows that could be no entry", self.known.refused)
 
 
 class Metrics:

@@ -19,6 +19,7 @@ _SILENT: Final = timedelta(seconds=30)
 _GONE: Final = timedelta(days=1)
 """Whoever says nothing for so long was taken away, and no other signer's readiness waits for it."""
 _HELD_SECONDS: Final = 60.0
+_BACKLOG_SECONDS: Final = 10.0
 
 
 def database_probe(pool: Pool, now: Callable[[], datetime]) -> Probe:
@@ -48,7 +49,7 @@ def signer_probe(ledger: Ledger, now: Callable[[], datetime]) -> Probe:
 
 
 def log_probe(source: LogSource, pool: Pool, policy: LogPolicy) -> Probe:
-    """The log's published checkpoint is the policy's log's, and what was signed is published soon."""
+    """The log's published checkpoint is the policy's log's; what it is told is appended soon, and published soon."""
 
     async def log() -> PartHealth:
         note = await source.checkpoint()
@@ -56,10 +57,14 @@ def log_probe(source: LogSource, pool: Pool, policy: LogPolicy) -> Probe:
             return PartHealth(part="log", ready=False, age_seconds=0.0, detail="no checkpoint: is a sequencer running?")
         open_checkpoint(note, policy.key)
         progress = await log_progress(pool)
-        held = progress.held_seconds or 0.0
-        waits = f"; the rest waits for {policy.quorum} witnesses" if held else ""
-        detail = f"{progress.published} of {progress.size} entries are published{waits}"
-        return PartHealth(part="log", ready=held <= _HELD_SECONDS, age_seconds=held, detail=detail)
+        held, backlog = progress.held_seconds or 0.0, progress.backlog_seconds or 0.0
+        detail = f"{progress.published} of {progress.size} entries are published"
+        if held:
+            detail += f"; the rest waits for {policy.quorum} witnesses"
+        if backlog > _BACKLOG_SECONDS:
+            detail += f"; the next waits for {backlog:.0f} s: is a sequencer running?"
+        ready = held <= _HELD_SECONDS and backlog <= _BACKLOG_SECONDS
+        return PartHealth(part="log", ready=ready, age_seconds=max(held, backlog), detail=detail)
 
     return log
 
@@ -71,7 +76,13 @@ def standing(ledger: Ledger, pool: Pool, now: Callable[[], datetime]) -> Callabl
         moment = now()
         signers = [status for status in await ledger.signers() if _age(status, moment) < _GONE]
         progress = await log_progress(pool)
-        return Standing(signers=signers, size=progress.size, published=progress.published)
+        return Standing(
+            signers=signers,
+            size=progress.size,
+            published=progress.published,
+            backlog_seconds=progress.backlog_seconds or 0.0,
+            refused=progress.refused,
+        )
 
     return read
 

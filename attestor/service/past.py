@@ -239,7 +239,8 @@ def _refuse_other_past(anchor: Checkpoint, frontier: Frontier, checkpoint: Check
         _halt(
             "log-rolled-back",
             f"The log has {checkpoint.size} entries, and this signer has seen {known}: the database was rolled back, restored "
-            "or failed over to one that lost commits, or it is another database.",
+            "or failed over to one that lost commits, or it is another database. Stop the sequencer first: what it appends now "
+            "cannot be brought together with what is missing.",
         )
     for size, root in ((anchor.size, anchor.root), (frontier.size, frontier.root)):
         if checkpoint.size == size and checkpoint.root != root:

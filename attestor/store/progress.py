@@ -12,11 +12,17 @@ _SQL: Final = queries("progress.sql")
 
 @dataclass(frozen=True, slots=True)
 class LogProgress:
-    """Tree sizes, and for how long the oldest checkpoint waits to be published; ``None`` when none does."""
+    """How the log stands."""
 
     size: int
+    """Of the tree, in entries."""
     published: int
     held_seconds: float | None
+    """For how long the oldest checkpoint waits to be published; ``None`` when none does."""
+    backlog_seconds: float | None
+    """For how long the oldest entry waits to be appended; ``None`` when none does."""
+    refused: int
+    """How many rows of the outbox could be no entry: anything but 0 is a defect or an attack."""
 
 
 async def log_progress(pool: Pool) -> LogProgress:

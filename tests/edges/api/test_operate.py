@@ -73,7 +73,13 @@ def signer_status(instance, code):
 
 async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
     seen = [
-        Standing([signer_status("signer-1", "signing"), signer_status("b", "log-forked")], size=9, published=7),
+        Standing(
+            [signer_status("signer-1", "signing"), signer_status("b", "log-forked")],
+            size=9,
+            published=7,
+            backlog_seconds=0.5,
+            refused=1,
+        ),
         Unavailable("database-unavailable", "It is away."),
     ]
 
@@ -92,6 +98,8 @@ async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
         'attestor_signer_halted{code="log-forked",instance="b"} 1.0',
         "attestor_log_size 9.0",
         "attestor_log_published 7.0",
+        "attestor_log_backlog_seconds 0.5",
+        "attestor_log_refused 1.0",
     ):
         assert line in text.splitlines()
     async with http.get(address) as answer:

@@ -65,22 +65,24 @@ def checkpoint(origin=ORIGIN, name="log"):
 
 
 @pytest.mark.parametrize(
-    ("held", "ready", "said"),
+    ("held", "backlog", "ready", "said"),
     [
-        pytest.param(None, True, "3 of 5 entries are published", id="all of it is published"),
-        pytest.param(59.0, True, "the rest waits for 2 witnesses", id="witnesses take a moment"),
-        pytest.param(61.0, False, "the rest waits for 2 witnesses", id="witnesses are silent"),
+        pytest.param(None, None, True, "3 of 5 entries are published", id="all of it is published"),
+        pytest.param(59.0, None, True, "the rest waits for 2 witnesses", id="witnesses take a moment"),
+        pytest.param(61.0, None, False, "the rest waits for 2 witnesses", id="witnesses are silent"),
+        pytest.param(None, 9.0, True, "3 of 5 entries are published", id="the sequencer takes a moment"),
+        pytest.param(None, 11.0, False, "the next waits for 11 s", id="no sequencer appends"),
     ],
 )
-async def test_the_log_is_ready_when(monkeypatch, held, ready, said):
+async def test_the_log_is_ready_when(monkeypatch, held, backlog, ready, said):
     async def progress(_pool):
-        return LogProgress(5, 3, held)
+        return LogProgress(5, 3, held, backlog, 0)
 
     monkeypatch.setattr(parts, "log_progress", progress)
     witnesses = {"a": "https://a.example", "b": "https://b.example"}
     policy = log_policy(ORIGIN, quorum=2, witnesses=witnesses)
     part = await log_probe(Source(checkpoint()), None, policy)()
-    assert (part.part, part.ready, part.age_seconds) == ("log", ready, held or 0.0)
+    assert (part.part, part.ready, part.age_seconds) == ("log", ready, held or backlog or 0.0)
     assert said in part.detail
 
 
@@ -96,9 +98,10 @@ async def test_another_log_than_the_policys_is_not_ready():
 
 async def test_metrics_show_what_readiness_counts(monkeypatch):
     async def progress(_pool):
-        return LogProgress(5, 3, None)
+        return LogProgress(5, 3, None, 4.0, 2)
 
     monkeypatch.setattr(parts, "log_progress", progress)
     halted, gone = status(halted=True), status("old", ago=100_000)
     read = await standing(Ledger(halted, gone), None, lambda: NOW)()
     assert (read.signers, read.size, read.published) == ([halted], 5, 3)
+    assert (read.backlog_seconds, read.refused) == (4.0, 2)
