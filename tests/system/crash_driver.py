@@ -49,6 +49,7 @@ from tests.system.dying import DiskSteps, Doom, Stepped, deaths
 _POLICY = make_policy()
 _WAITING = "SELECT EXISTS (SELECT FROM log_outbox)"
 _ANOTHER = "SELECT count(*) > 1 FROM pg_stat_activity WHERE usename = current_user AND datname = current_database()"
+_SOMETHING, _NOTHING = True, False
 _SIGNED = "SELECT state = 'signed' FROM signing_requests WHERE id = $1"
 
 
@@ -101,11 +102,17 @@ class Follower:
 
 @asynccontextmanager
 async def alone(dsn):
-    """A pool of one connection, once those of children that died are gone, and what they left for the log is in it."""
+    """A pool of one connection, once those of children that died are gone."""
     async with connect(Settings(dsn, connections=1)) as pool:
-        while await pool.fetchval(_ANOTHER) or await pool.fetchval(_WAITING):  # noqa: ASYNC110 - other processes
+        while await pool.fetchval(_ANOTHER):  # noqa: ASYNC110 - other processes
             await asyncio.sleep(0.001)
         yield pool
+
+
+async def until(waiting, pool):
+    """Once something waits for the log, or nothing any more."""
+    while await pool.fetchval(_WAITING) is not waiting:  # noqa: ASYNC110 - other processes
+        await asyncio.sleep(0.001)
 
 
 async def sign(plan, signers, victim, doom):
@@ -114,7 +121,9 @@ async def sign(plan, signers, victim, doom):
     folder = Path(plan["folder"])
     async with AsyncExitStack() as stack:
         # A connection each: whether a statement was prepared there before changes how often one waits for it.
-        beside = PostgresLog(await stack.enter_async_context(alone(plan["dsn"])))
+        first = await stack.enter_async_context(alone(plan["dsn"]))
+        await until(_NOTHING, first)
+        beside = PostgresLog(first)
         pool = await stack.enter_async_context(connect(Settings(plan["dsn"], connections=1)))
         source = SimpleNamespace(checkpoint=beside.checkpoint, entries=beside.entries, tile=PostgresLog(pool).tile)
         past = past_over(source, folder)
@@ -144,6 +153,7 @@ async def sign(plan, signers, victim, doom):
 async def rebuild(plan, doom):
     """Make the memory of an anchor; an heir finds what the dead one has left of it."""
     async with alone(plan["dsn"]) as pool:
+        await until(_NOTHING, pool)
         folder = Path(plan["folder"])
         if not doom.spared:
             for file in anchored(folder).glob("memory*"):
@@ -155,12 +165,13 @@ async def rebuild(plan, doom):
 
 async def sequence(plan, doom):
     """Append what waits."""
-    async with connect(Settings(plan["dsn_sequencer"], connections=1)) as pool:
-        while not (doom.spared or await pool.fetchval(_WAITING)):  # noqa: ASYNC110 - other processes
-            await asyncio.sleep(0.001)
+    async with alone(plan["dsn_sequencer"]) as pool:
+        if not doom.spared:
+            await until(_SOMETHING, pool)
         sequencer = Sequencer(PostgresLogBook(pool, Listener()), log_signer(ORIGIN), publish=True)
         await Stepped(doom, sequencer.begin())
-        await Stepped(doom, sequencer.sequence())
+        appended = await Stepped(doom, sequencer.sequence())
+        assert appended or doom.spared
         while doom.spared and await pool.fetchval(_WAITING):
             await sequencer.sequence()
 
