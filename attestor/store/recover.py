@@ -47,7 +47,7 @@ class PostgresRecovering:
     async def append(self, entries: Sequence[Sequenced], nodes: Sequence[TileNode]) -> None:
         try:
             await self._connection.execute(
-                _LOG["add_entries"],
+                _SQL["add_entries"],
                 [entry.index for entry in entries],
                 [entry.outgoing.subject for entry in entries],
                 [entry.outgoing.kind for entry in entries],
@@ -56,7 +56,7 @@ class PostgresRecovering:
                 [entry.outgoing.entry for entry in entries],
             )
             await self._connection.execute(
-                _LOG["add_nodes"],
+                _SQL["add_nodes"],
                 [node.level for node in nodes],
                 [node.index for node in nodes],
                 [node.hash for node in nodes],
@@ -74,7 +74,7 @@ class PostgresRecovering:
         )
         if moved is None:
             raise Conflict("log-moved", "The log grew meanwhile; nothing was appended. Try again.")
-        await self._connection.execute(_LOG["add_checkpoint"], frontier.size, frontier.root, note)
+        await self._connection.execute(_SQL["add_checkpoint"], frontier.size, frontier.root, note)
         for witness, line in cosignatures.items():
             await self._connection.execute(_LOG["keep_cosignature"], frontier.size, witness, line)
         await self._connection.execute(_LOG["announce_between"], self._size, frontier.size)

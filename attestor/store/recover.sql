@@ -4,6 +4,17 @@ SELECT size, root FROM log_state WHERE id = 1 FOR UPDATE;
 -- entries: what it holds, in order
 SELECT entry FROM log_entries WHERE idx >= $1 AND idx < $2 ORDER BY idx;
 
+-- add_entries: in their places
+INSERT INTO log_entries (idx, subject, kind, number, leaf, entry)
+SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::integer[], $5::bytea[], $6::bytea[]);
+
+-- add_nodes: subtrees that became complete
+INSERT INTO log_nodes (level, idx, hash) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[]);
+
+-- add_checkpoint: as the log signed it; the very same one may be there, another one may not
+INSERT INTO log_checkpoints (size, root, note) SELECT $1, $2, $3
+WHERE NOT EXISTS (SELECT FROM log_checkpoints WHERE (size, root, note) = ($1, $2, $3));
+
 -- conclude: the state of the recovered tree, published
 UPDATE log_state SET size = $2, root = $3, frontier = $4, published = $2 WHERE id = 1 AND size = $1 RETURNING size;
 
