@@ -1,18 +1,15 @@
 """The calls of ``/v1`` as methods."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 
-import aiohttp
 import msgspec
 
+from attestor.client.address import HttpAddress
 from attestor.client.answers import MAX_ANSWER, body, decoded
 from attestor.client.patience import patiently, reached
-from attestor.core.errors import Rejected
 from attestor.core.wire import (
     Explanation,
     Receipt,
@@ -26,8 +23,6 @@ from attestor.core.wire import (
 MAX_SIGNATURE: Final = 16 << 10
 """What pacman reads of a detached signature."""
 _WAIT_SECONDS: Final = 60
-_CONNECT_SECONDS: Final = 10
-_SILENCE_SECONDS: Final = 90
 _PIECE: Final = 256 << 10
 _REQUESTS: Final = "/v1/signing-requests"
 
@@ -36,34 +31,15 @@ Progress = Callable[[int], None]
 """Told how many more bytes are done."""
 
 
-class AttestorClient:
-    """One service at ``base_url`` (``https://host:port``); use as an asynchronous context.
+class AttestorClient(HttpAddress):
+    """One service at its address (``https://host:port``); use as an asynchronous context.
 
     Every method raises the errors of ``core.errors`` that the service raised, and ``Unavailable`` ``unreachable`` where
     none answered within *patience_seconds*.
     """
 
-    def __init__(
-        self, base_url: str, *, tls: ssl.SSLContext | None = None, patience_seconds: float = 30, connections: int = 8
-    ) -> None:
-        if not base_url.startswith(("https://", "http://")):
-            raise Rejected("client-url", f"{base_url!r} is no address of a service: https://host:port.")
-        self._base = base_url.rstrip("/")
-        self._patience = patience_seconds
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
-            trust_env=False,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        await self._session.close()
+    kind = "a service: https://host:port"
+    silence_seconds = 90
 
     async def submit(self, attestation: bytes) -> Receipt:
         """Send one attestation; sending it again changes nothing."""

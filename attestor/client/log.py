@@ -1,52 +1,28 @@
 """A C2SP tlog-tiles log read over HTTP (port ``LogSource``): this service's, a mirror's, or a static tree on any web server."""
 
-import ssl
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-import aiohttp
-
+from attestor.client.address import HttpAddress
 from attestor.client.answers import body
 from attestor.client.patience import patiently, reached
-from attestor.core.errors import Missing, Rejected, Unavailable
+from attestor.core.errors import Missing, Unavailable
 from attestor.core.tlog.grammar import HASH_BYTES
 from attestor.core.tlog.note import MAX_NOTE_BYTES
 from attestor.core.tlog.tiles import BUNDLE, MAX_ENTRY, TILE, Tile
 from attestor.service.tilewise import entries_of, narrowed
 
-_CONNECT_SECONDS: Final = 10
-_SILENCE_SECONDS: Final = 30
 _LENGTH_BYTES: Final = 2
 _ELSEWHERE: Final = range(300, 400)
 
 
-class HttpLog:
+class HttpLog(HttpAddress):
     """The log below ``url`` (``https://host:port/log``: where ``/checkpoint`` and ``/tile/`` are); use as a context.
 
     Raises ``Unavailable`` ``unreachable`` where nobody answered within *patience_seconds*.
     """
 
-    def __init__(
-        self, url: str, *, tls: ssl.SSLContext | None = None, patience_seconds: float = 30, connections: int = 8
-    ) -> None:
-        if not url.startswith(("https://", "http://")):
-            raise Rejected("client-url", f"{url!r} is no address of a log: https://host:port/log.")
-        self._prefix = url.rstrip("/")
-        self._patience = patience_seconds
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=tls if tls is not None else True, limit=connections),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=_SILENCE_SECONDS),
-            trust_env=False,
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
-    ) -> None:
-        await self._session.close()
+    kind = "a log: https://host:port/log"
+    silence_seconds = 30
 
     async def checkpoint(self) -> bytes | None:
         try:
@@ -72,11 +48,9 @@ class HttpLog:
 
     async def _bytes(self, path: str, limit: int) -> bytes:
         async def once() -> bytes:
-            async with self._session.get(f"{self._prefix}/{path}", allow_redirects=False) as response:
+            async with self._session.get(f"{self._base}/{path}", allow_redirects=False) as response:
                 if response.status in _ELSEWHERE:
-                    raise Unavailable(
-                        "answer-unreadable", f"{self._prefix} leads elsewhere: give the log's own address."
-                    )
+                    raise Unavailable("answer-unreadable", f"{self._base} leads elsewhere: give the log's own address.")
                 return await body(response, limit)
 
         return await patiently(lambda: reached(once), seconds=self._patience)
