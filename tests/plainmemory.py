@@ -116,9 +116,7 @@ def _keep(folded, index, fact):
         case WasSigned(entry):
             first = next((one for (release, _), one in folded.signed.items() if release == entry.release), None)
             refuse_second_digest(index, entry, first)
-            digests = bytes.fromhex(entry.sha256), bytes.fromhex(entry.signature)
-            made = LoggedSignature(index, entry.request, digests[0], entry.key, digests[1], entry.decision)
-            folded.signed.setdefault((entry.release, entry.key), made)
+            folded.signed.setdefault((entry.release, entry.key), LoggedSignature.of(index, entry))
         case PolicySeen():
             refuse_forked_policy(index, fact, folded.policies.get(fact.serial))
             folded.policies.setdefault(fact.serial, fact.digest)

@@ -157,9 +157,14 @@ async def _follow(process: SignerProcess) -> None:
 
 
 async def _look_again(process: SignerProcess) -> None:
+    known = 0
     while True:
         try:
             await process.past.look_again()
+            forged = await process.past.forged()
+            if forged > known:
+                log.critical("forged entries", entries=forged)
+            known = forged
         except Unavailable as error:
             log.warning("looking again", code=error.code, detail=error.sentence)
         await asyncio.sleep(process.poll_seconds)

@@ -84,7 +84,7 @@ def remembered_of(release_id: str, told: Iterable[tuple[int, bytes]]) -> Remembe
             case DecisionEntry() as entry:
                 decision = LoggedDecision(index, entry, raw)
             case SignatureEntry() as entry:
-                signed.setdefault(entry.key, _logged(index, entry))
+                signed.setdefault(entry.key, LoggedSignature.of(index, entry))
     taken_back = {pair: frozenset(envelopes) for pair, envelopes in withdrawn.items()}
     return Remembered(received, taken_back, decision, tuple(signed.values()))
 
@@ -197,8 +197,7 @@ def refuse_signature(index: int, entry: SignatureEntry, decision: DecisionEntry 
             "decision-missing",
             f"Signature {index} rests on entry {entry.decision}, which is no earlier decision to sign of a known signer.",
         )
-    decided = (decision.request, decision.release.id, decision.artifact.sha256, decision.key)
-    if decided != (entry.request, entry.release, entry.sha256, entry.key):
+    if not entry.is_of(decision):
         raise Rejected(
             "decision-differs",
             f"Signature {index} rests on decision {entry.decision}, which is on another request, release, digest or key.",
@@ -277,11 +276,6 @@ def _said_withdrawn(entry: DecisionEntry) -> frozenset[Pair]:
     return frozenset(
         (vote.operator, bytes.fromhex(vote.payload)) for vote in entry.not_counted if vote.reason == "withdrawn"
     )
-
-
-def _logged(index: int, entry: SignatureEntry) -> LoggedSignature:
-    digests = bytes.fromhex(entry.sha256), bytes.fromhex(entry.signature)
-    return LoggedSignature(index, entry.request, digests[0], entry.key, digests[1], entry.decision)
 
 
 def policy_named(policies: Mapping[str, Policy], serial: int, digest: str) -> Policy:

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeGuard
 from uuid import UUID
 
 import msgspec
@@ -155,6 +155,11 @@ class SignatureEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="si
     anchor: Hex32
     seal: EntrySeal | None = None
 
+    def is_of(self, decision: DecisionEntry) -> bool:
+        """Whether the decision is on the same request, release, digest and key."""
+        decided = (decision.request, decision.release.id, decision.artifact.sha256, decision.key)
+        return decided == (self.request, self.release, self.sha256, self.key)
+
 
 class PolicyEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="policy"):
     """A policy under which the signer decides from here on."""
@@ -198,6 +203,13 @@ class Outgoing:
     kind: str
     number: int
     entry: bytes
+
+
+def is_signers(entry: Entry) -> TypeGuard[Sealed]:
+    """Whether only a signer may say this; a refusal decides nothing."""
+    return isinstance(entry, SignatureEntry | PolicyEntry) or (
+        isinstance(entry, DecisionEntry) and entry.verdict == "sign"
+    )
 
 
 def encode_entry(entry: Entry) -> bytes:

@@ -17,6 +17,7 @@ from attestor.core.entries import (
     PolicyEntry,
     Received,
     SignatureEntry,
+    is_signers,
     outgoing_of,
     read_entry,
     verify_seal,
@@ -95,9 +96,7 @@ class LogRules:
         self._keys.add(key)
 
     def _is_sealed(self, index: int, entry: Entry, ring: SealRing) -> bool:
-        if not isinstance(entry, SignatureEntry | PolicyEntry | DecisionEntry):
-            return True
-        if isinstance(entry, DecisionEntry) and entry.verdict == "refuse":
+        if not is_signers(entry):
             return True
         with self._findings.noting(Rejected, index=index):
             verify_seal(entry, ring)
@@ -140,27 +139,16 @@ class LogRules:
                 "earlier decision to sign.",
                 index,
             )
-        elif _subject(entry) != (decided.request, decided.release.id, decided.artifact.sha256, decided.key):
+        elif not entry.is_of(decided):
             self._findings.found(
                 "decision-differs",
                 f"Entry {index} is a signature of the release {entry.release}, and entry {entry.decision}, which it names, decided "
                 "on another request, release, digest or key.",
                 index,
             )
-        made = LoggedSignature(
-            index=index,
-            request=entry.request,
-            sha256=bytes.fromhex(entry.sha256),
-            key=entry.key,
-            signature=bytes.fromhex(entry.signature),
-            decision=entry.decision,
-        )
+        made = LoggedSignature.of(index, entry)
         with self._findings.noting(Halted, index=index):
             refuse_second_digest(index, entry, self._signed.setdefault(entry.release, made))
-
-
-def _subject(entry: SignatureEntry) -> tuple[str, str, str, str]:
-    return entry.request, entry.release, entry.sha256, entry.key
 
 
 def _token(*parts: str) -> bytes:

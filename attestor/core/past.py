@@ -11,12 +11,13 @@ from typing import Final
 
 from attestor.core.entries import (
     DecisionEntry,
-    LateDissentEntry,
+    Entry,
     PolicyEntry,
     Received,
     Sealed,
     SignatureEntry,
     WithdrawalEntry,
+    is_signers,
     moment,
     read_entry,
     verify_seal,
@@ -107,6 +108,17 @@ class LoggedSignature:
     """SHA-256 of the binary signature."""
     decision: int
 
+    @classmethod
+    def of(cls, index: int, entry: SignatureEntry) -> "LoggedSignature":
+        return cls(
+            index=index,
+            request=entry.request,
+            sha256=bytes.fromhex(entry.sha256),
+            key=entry.key,
+            signature=bytes.fromhex(entry.signature),
+            decision=entry.decision,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
@@ -143,7 +155,9 @@ def facts_of(index: int, raw: bytes, ring: SealRing) -> tuple[Fact, ...]:
     return tuple(_facts(entry, raw, ring))
 
 
-def _facts(entry: object, raw: bytes, ring: SealRing) -> Iterator[Fact]:
+def _facts(entry: Entry, raw: bytes, ring: SealRing) -> Iterator[Fact]:
+    if is_signers(entry):
+        yield _sealed(entry, raw, ring)
     match entry:
         case Received():
             for vote in entry.votes:
@@ -153,12 +167,6 @@ def _facts(entry: object, raw: bytes, ring: SealRing) -> Iterator[Fact]:
             yield WasWithdrawn(
                 entry.release, entry.operator, bytes.fromhex(entry.payload), bytes.fromhex(entry.envelope)
             )
-        case LateDissentEntry():
-            return
-        case DecisionEntry() if entry.verdict == "refuse":
-            return
-        case DecisionEntry() | SignatureEntry() | PolicyEntry():
-            yield _sealed(entry, raw, ring)
 
 
 def _sealed(entry: Sealed, raw: bytes, ring: SealRing) -> Fact:

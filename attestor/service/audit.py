@@ -17,7 +17,7 @@ from attestor.core.tlog.merkle import leaf_hash
 from attestor.core.tlog.note import parse_note
 from attestor.core.tlog.tiles import TILE, Tile
 from attestor.service.auditports import Auditor
-from attestor.service.judgement import Judgement
+from attestor.service.examination import Examination
 from attestor.service.logports import LogSource
 from attestor.service.verified import VerifiedTiles
 
@@ -136,14 +136,14 @@ async def _judge(auditor: Auditor, start: int, entries: Sequence[bytes]) -> Find
     """Judge entries that follow on those judged before; returns what the first one waits for that cannot be judged yet."""
     waits: Finding | None = None
     with auditor.book.step():
-        judgement = Judgement(auditor)
+        examination = Examination(auditor)
         index = start
         for raw in entries:
             try:
-                judgement.take(index, raw)
+                examination.take(index, raw)
             except Missing as error:
                 waits = Finding(index, error.code, error.sentence)
                 break
             index += 1
-        auditor.book.judge(index, await judgement.findings())
+        auditor.book.judge(index, await examination.findings())
     return waits

@@ -87,9 +87,6 @@ class LogBook(Protocol):
     async def tile(self, tile: Tile) -> bytes:
         """Any tile up to the signed size, for consistency proofs."""
 
-    async def announce(self) -> None:
-        """Hint that the published size grew; may be lost, so listeners also poll."""
-
     async def due(self, seconds: float) -> None:
         """Return when something may be in the outbox, and at the latest after *seconds*."""
 
@@ -157,6 +154,9 @@ class Memory(Protocol):
 
     async def policy(self) -> tuple[int, str] | None:
         """(serial, digest) of the newest policy that a signer logged."""
+
+    async def forged(self) -> int:
+        """How many folded entries claim to be a signer's and carry no seal of one."""
 
     async def leaves(self, start: int, end: int) -> list[bytes]:
         """Leaf hashes that were folded, for a look whether the log still holds them."""

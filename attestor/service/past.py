@@ -130,6 +130,10 @@ class Past:
                 await asyncio.wait_for(self._wanted.wait(), seconds)
         self._wanted.clear()
 
+    async def forged(self) -> int:
+        """How many entries claim to be a signer's and carry no seal of one: they say nothing, and somebody should look."""
+        return await self._memory.forged()
+
     async def policy(self) -> tuple[int, str] | None:
         """(serial, digest) of the newest policy that a signer logged."""
         return await self._memory.policy()

@@ -139,12 +139,6 @@ class PostgresLogBook:
             row = await self._pool.fetchrow(_SQL["newest"])
         return _state_of(row), row["note"] if row else None
 
-    async def refused(self) -> int:
-        """How many rows were taken out of the outbox that can be no entry: anything but 0 is a defect or an attack."""
-        with translated():
-            count: int = await self._pool.fetchval(_SQL["refused"])
-        return count
-
     async def cosigned(self, size: int, witness: str, line: str) -> None:
         with translated():
             await self._pool.execute(_SQL["keep_cosignature"], size, witness, line)
@@ -175,10 +169,6 @@ class PostgresLogBook:
             async with self._pool.acquire() as connection:
                 state = _state_of(await connection.fetchrow(_SQL["state"]))
                 return await _tile(connection, tile, state.frontier.size)
-
-    async def announce(self) -> None:
-        with suppress(Unavailable), translated():
-            await self._pool.execute(_SQL["announce"])
 
     async def due(self, seconds: float) -> None:
         clock = asyncio.get_running_loop().time

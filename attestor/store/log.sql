@@ -23,9 +23,6 @@ FROM taken t ORDER BY t.id;
 -- refuse: keep what can be no entry
 INSERT INTO log_refused (entry) SELECT * FROM unnest($1::bytea[]);
 
--- refused: how many could be no entry
-SELECT count(*) FROM log_refused;
-
 -- waiting: whether the outbox holds anything; by its index, which knows what is dead
 SELECT EXISTS (SELECT FROM log_outbox ORDER BY id LIMIT 1);
 
@@ -44,9 +41,6 @@ WITH moved AS (
     WHERE NOT EXISTS (SELECT FROM log_checkpoints WHERE (size, root, note) = ($2, $3, $6))
 )
 SELECT size FROM moved;
-
--- announce: hint that the published size grew
-SELECT pg_notify('attestor_log', published::text) FROM log_state WHERE id = 1;
 
 -- announce_between: hint that the published size grew, and to who waits for a signature that this unsealed
 SELECT pg_notify(channel, payload) FROM (

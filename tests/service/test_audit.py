@@ -26,7 +26,7 @@ from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.service.audit import AGAIN, audit
 from attestor.service.auditports import Auditor
-from attestor.service.judgement import AT_ONCE
+from attestor.service.examination import AT_ONCE
 from tests.bundles import ANCHOR, Log, Making, policy_file
 from tests.loghistory import received
 from tests.logkeys import log_signer, seal

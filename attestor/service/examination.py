@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final, TypeGuard
+from typing import Final
 
 from attestor.core import auditing
 from attestor.core.auditing import POLICIES, Finding
@@ -11,8 +11,8 @@ from attestor.core.entries import (
     Entry,
     LateDissentEntry,
     PolicyEntry,
-    Sealed,
     SignatureEntry,
+    is_signers,
     read_entry,
     verify_seal,
 )
@@ -26,7 +26,7 @@ AT_ONCE: Final = 8
 _INCOMPLETE: Final = "bundle-incomplete"
 
 
-class Judgement:
+class Examination:
     """Of some entries: in order what the log alone shows, then, several at a time, what must be fetched for it."""
 
     def __init__(self, auditor: Auditor) -> None:
@@ -71,7 +71,7 @@ class Judgement:
             self._found.append(Finding(index, error.code, error.sentence))
 
     def _refuse_forged(self, entry: Entry) -> None:
-        if not _is_signers(entry):
+        if not is_signers(entry):
             return
         newest = self._auditor.newest
         try:
@@ -148,13 +148,6 @@ class Judgement:
         raw = self._auditor.book.entry(signature.decision)
         entry = read_entry(raw) if raw is not None else None
         return LoggedDecision(signature.decision, entry, raw) if raw and isinstance(entry, DecisionEntry) else None
-
-
-def _is_signers(entry: Entry) -> TypeGuard[Sealed]:
-    """Whether only a signer may say this."""
-    return isinstance(entry, SignatureEntry | PolicyEntry) or (
-        isinstance(entry, DecisionEntry) and entry.verdict == "sign"
-    )
 
 
 async def _given_out(fetching: Awaitable[bytes], code: str, sentence: str) -> bytes:
