@@ -81,14 +81,6 @@ class _Case:
         return self.remembered.signed[0].sha256 if self.remembered.signed else self.sight.evidence.signed_digest
 
 
-async def sign_next(signing: Signing) -> Job | None:
-    """Take the next due request and bring it to its next state; ``None`` when nothing is due."""
-    job = await signing.queue.claim(signing.lease_seconds)
-    if job is not None:
-        await bring_on(signing, job)
-    return job
-
-
 async def bring_on(signing: Signing, job: Job) -> None:
     """Bring a claimed request to its next state.
 

@@ -11,13 +11,12 @@ from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Halted
 from attestor.embedded.device import emulator
 from attestor.service import conclude, sign
-from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.service.conftest import folder, gate, ground, schema  # noqa: F401 - the same ground, for these tests too
 from tests.service.loghouse import caught_up, following
 from tests.service.makers import BUILDER, asking, package, vote
-from tests.service.signers import device_of, make_certificates, make_signing, under
+from tests.service.signers import device_of, make_certificates, make_signing, sign_next, under
 
 GOOD = b"the package"
 

@@ -9,13 +9,12 @@ import pytest
 
 from attestor.core.algorithm import Algorithm
 from attestor.core.entries import outgoing, read_entry, seal_entry
-from attestor.service.sign import sign_next
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.edges.store.emptying import tamper
 from tests.logkeys import seal
 from tests.service.makers import BUILDER, asking, package, payload_digest, vote, withdrawal
-from tests.service.signers import verified
+from tests.service.signers import sign_next, verified
 
 PLANT = """INSERT INTO signatures (release_id, key_fingerprint, request_id, sha256, signature)
     SELECT release_id, $1, id, sha256, $2 FROM signing_requests"""

@@ -8,11 +8,10 @@ import pytest
 
 from attestor.app.clock import now
 from attestor.core.entries import read_entry
-from attestor.service.sign import sign_next
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.service.makers import BUILDER, asking, make_policy, package, payload_digest, vote, withdrawal
-from tests.service.signers import under, verified
+from tests.service.signers import sign_next, under, verified
 
 OTHER = b"other bytes"
 

@@ -25,14 +25,13 @@ from attestor.core.entries import (
 from attestor.core.errors import Missing
 from attestor.core.tlog.checkpoint import open_checkpoint
 from attestor.openpgp.signature import Notation
-from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from attestor.store.log import PostgresLog, PostgresLogBook
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.logkeys import seal
 from tests.service.makers import BUILDER, ORIGIN, make_policy, package
-from tests.service.signers import verified
+from tests.service.signers import sign_next, verified
 
 TELL = "INSERT INTO log_outbox (subject, kind, number, entry) VALUES ($1, $2, $3, $4)"
 SEEN_AT_ONCE = """SELECT

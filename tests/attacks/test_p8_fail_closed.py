@@ -14,14 +14,13 @@ from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import EMPTY_ROOT
 from attestor.core.tlog.note import NoteSigner
 from attestor.service.past import Past
-from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from attestor.store.log import PostgresLog
 from tests.attacks.conftest import GOOD
 from tests.edges.store.emptying import tamper
 from tests.service.loghouse import following, past_over
 from tests.service.makers import BUILDER, asking, make_policy, package, vote
-from tests.service.signers import device_of, make_signing
+from tests.service.signers import device_of, make_signing, sign_next
 
 BROKEN = {
     "no table of envelopes": "ALTER TABLE envelopes RENAME TO gone",

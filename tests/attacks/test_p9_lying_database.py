@@ -8,13 +8,12 @@ import pytest
 from attestor.core.entries import outgoing_of, received_entries
 from attestor.core.envelope import Signature, encode_envelope, pae
 from attestor.core.statement import parse_attestation
-from attestor.service.sign import sign_next
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.edges.store.emptying import tamper
 from tests.service.makers import BUILDER, asking, make_policy, package, payload_digest, secret_key, vote, withdrawal
 from tests.service.rollback import LOG, ORDINARY, saved
-from tests.service.signers import under
+from tests.service.signers import sign_next, under
 
 OTHER = b"other bytes"
 KEEP_ENVELOPE = "INSERT INTO envelopes VALUES ($1, $2, $3, now())"

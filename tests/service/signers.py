@@ -12,7 +12,7 @@ from attestor.hsm.device import Device, DeviceSettings
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
 from attestor.openpgp.signature import verify_signature
 from attestor.service.conclude import Conclusions
-from attestor.service.sign import Signing
+from attestor.service.sign import Signing, bring_on
 from attestor.store.queue import PostgresQueue
 from tests.edges.hsm.nodes import NOW, signing_key
 from tests.logkeys import seal
@@ -64,6 +64,14 @@ def make_signing(pool, listener, device, certificates, folder, **changes):
         "tries": 3,
     }
     return Signing(**(parts | changes))
+
+
+async def sign_next(signing):
+    """Take the next due request and bring it to its next state, as a worker of the signer's process does; None when nothing is due."""
+    job = await signing.queue.claim(signing.lease_seconds)
+    if job is not None:
+        await bring_on(signing, job)
+    return job
 
 
 def under(signing, policy):

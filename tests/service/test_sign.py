@@ -14,7 +14,6 @@ from attestor.core.errors import Halted, Missing
 from attestor.core.wire import Upload
 from attestor.embedded.device import emulator
 from attestor.hsm.connection import NodeSettings
-from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.service.loghouse import caught_up, following
@@ -30,7 +29,7 @@ from tests.service.makers import (
     vote,
     withdrawal,
 )
-from tests.service.signers import device_of, make_certificates, make_signing, release_keys, under, verified
+from tests.service.signers import device_of, make_certificates, make_signing, release_keys, sign_next, under, verified
 from tests.service.test_ask import hash_state
 
 GOOD, OTHER = b"the package", b"another package"

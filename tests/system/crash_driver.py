@@ -35,7 +35,6 @@ from attestor.hsm.connection import NodeSettings
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.sequence import Sequencer
-from attestor.service.sign import sign_next
 from attestor.store.listen import Listener
 from attestor.store.log import PostgresLog, PostgresLogBook
 from attestor.store.pool import Settings, connect
@@ -43,7 +42,7 @@ from attestor.store.queue import PostgresQueue
 from tests.logkeys import log_signer, seal
 from tests.service.loghouse import anchored
 from tests.service.makers import ORIGIN, make_policy
-from tests.service.signers import device_of, make_signing, release_keys
+from tests.service.signers import device_of, make_signing, release_keys, sign_next
 from tests.system.dying import DiskSteps, Doom, Stepped, deaths
 
 _POLICY = make_policy()

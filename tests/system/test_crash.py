@@ -22,7 +22,6 @@ from attestor.embedded.device import emulator
 from attestor.service.gate import Gate
 from attestor.service.logcheck import check_log
 from attestor.service.sequence import Sequencer
-from attestor.service.sign import sign_next
 from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import Listener, listening
@@ -33,7 +32,7 @@ from tests.edges.hsm.nodes import Running
 from tests.logkeys import log_signer
 from tests.service.loghouse import following
 from tests.service.makers import BUILDER, ORIGIN, asking, deb, lines_of, make_policy, package, vote
-from tests.service.signers import device_of, make_certificates, make_signing, verified
+from tests.service.signers import device_of, make_certificates, make_signing, sign_next, verified
 from tests.system.crash_driver import AnyPolicyQueue
 
 GOOD = b"the package"
