@@ -38,7 +38,11 @@ class TooLarge(Rejected):
 
 
 class Exhausted(Rejected):
-    """A count is used up. (429)"""
+    """A count is used up; ``retry_after`` seconds later the same call may succeed, without it never. (429)"""
+
+    def __init__(self, code: str, sentence: str, *, retry_after: int | None = None) -> None:
+        super().__init__(code, sentence)
+        self.retry_after = retry_after
 
 
 class Conflict(AttestorError):
