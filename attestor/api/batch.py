@@ -40,9 +40,12 @@ class _Slot:
 class Batch:
     """One batch on its way through the gate."""
 
-    def __init__(self, gate: Gate, request_id: str) -> None:
+    def __init__(self, gate: Gate, peer: str, request_id: str, refused: Callable[[str], None]) -> None:
         self._gate = gate
+        self._peer = peer
         self._request_id = request_id
+        self._refused = refused
+        """Counts a problem by its code."""
         self._outbox = Outbox()
         self._slots: deque[_Slot] = deque()
         """Lines whose answers are not out yet."""
@@ -66,7 +69,7 @@ class Batch:
 
     async def _admit(self, chunks: AsyncIterator[bytes]) -> None:
         try:
-            async for answer in self._gate.admit_batch(self._readable(chunks)):
+            async for answer in self._gate.admit_batch(self._readable(chunks), self._peer):
                 self._admitted.popleft().answer = answer
                 self._send()
         except Exception as error:  # noqa: BLE001 - the status is sent; the first line without an answer carries the problem
@@ -105,7 +108,9 @@ class Batch:
             if isinstance(answer, Receipt):
                 line = BatchLine(line=number, receipt=answer)
             else:
-                line = BatchLine(line=number, problem=problem_of(answer, self._request_id))
+                problem = problem_of(answer, self._request_id)
+                self._refused(problem.code)
+                line = BatchLine(line=number, problem=problem)
             self._outbox.put(_encode(line) + b"\n")
 
 

@@ -11,6 +11,7 @@ import msgspec
 from aiohttp import web
 
 from attestor.api.metrics import Metrics, Standing
+from attestor.api.peer import Peer
 from attestor.api.turnstile import Turnstile
 from attestor.core.tls import load_client_fingerprint
 from attestor.core.wire import Answer, PartHealth
@@ -50,6 +51,7 @@ class Call:
     path: Mapping[str, str]
     query: object
     house: House
+    peer: Peer
 
     def asked(self, type_: type[Q]) -> Q:
         """The query, as the type that the row names."""
@@ -59,13 +61,11 @@ class Call:
 
     @property
     def client(self) -> Client:
-        """Who the TLS handshake of this connection proved, and from where; headers say nothing about either."""
+        """Who the TLS handshake of this connection or the kernel proved, and from where; headers say nothing about who."""
         transport = self.request.transport
         tls = transport.get_extra_info("ssl_object") if transport else None
         der = tls.getpeercert(binary_form=True) if tls else None
-        peer = transport.get_extra_info("peername") if transport else None
-        address = str(peer[0]) if isinstance(peer, tuple) else ""
-        return Client(_fingerprint(der) if der else None, address.removeprefix("::ffff:"))
+        return Client(_fingerprint(der) if der else None, self.peer.address, self.peer.user)
 
     def answer(self, answer: Answer, status: int = 200) -> web.Response:
         """A JSON answer that nobody keeps."""

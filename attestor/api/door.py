@@ -1,5 +1,6 @@
 """What stands behind one listener: finds the row, calls its endpoint, turns each failure into a problem, counts and logs."""
 
+import json
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -11,11 +12,13 @@ from aiohttp import web
 
 from attestor.api import queries
 from attestor.api.call import Call, House
+from attestor.api.peer import Peers
 from attestor.api.problems import WrongMethod, problem_of, refusal
 from attestor.api.routes import ANY, ROWS, Row
-from attestor.core.errors import Missing
+from attestor.core.errors import Malformed, Missing
 
 _NOWHERE: Final = "none"
+_MAX_SENTENCE: Final = 200
 _NO_PLACES: Final[Mapping[str, str]] = {}
 _LOG = structlog.get_logger(__name__)
 
@@ -58,9 +61,10 @@ class _Visit:
 class Door:
     """One listener's answer to everything; an ``aiohttp.web.Server`` calls it."""
 
-    def __init__(self, audiences: frozenset[str], house: House) -> None:
+    def __init__(self, audiences: frozenset[str], house: House, peers: Peers) -> None:
         self._table = Table(audiences)
         self._house = house
+        self._peers = peers
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         visit = _Visit(secrets.token_hex(8), time.perf_counter())
@@ -72,10 +76,18 @@ class Door:
         except Exception as error:  # noqa: BLE001 - the one place where every failure becomes a problem
             answer = self._refusal(error, visit)
         if not answer.prepared:
-            answer.headers["X-Request-Id"] = visit.request_id
-            answer.headers["Server"] = "attestor"
-            answer.headers["X-Content-Type-Options"] = "nosniff"
-        self._note(request, visit, answer.status)
+            _mark(answer, visit)
+        self._note(request.method, visit, answer.status)
+        return answer
+
+    def unreadable(self, why: str) -> web.Response:
+        """The answer to what is no HTTP request; the connection ends with it."""
+        visit = _Visit(secrets.token_hex(8), time.perf_counter())
+        said = json.dumps(why.partition("\n")[0])[1:-1][:_MAX_SENTENCE]
+        answer = self._refusal(Malformed("http-malformed", f"This is no HTTP/1.1 request: {said}"), visit)
+        answer.force_close()
+        _mark(answer, visit)
+        self._note(_NOWHERE, visit, answer.status)
         return answer
 
     async def _answer(self, request: web.BaseRequest, visit: _Visit) -> web.StreamResponse:
@@ -84,7 +96,8 @@ class Door:
         about = {"release_id": places.get("releaseId"), "signing_request": places.get("requestId")}
         structlog.contextvars.bind_contextvars(**{name: value for name, value in about.items() if value})
         query = queries.read(request.rel_url.raw_query_string, row.query or queries.Query)
-        return await row.endpoint(Call(request, visit.request_id, places, query, self._house))
+        peer = await self._peers.of(request, named=row.audience == "request")
+        return await row.endpoint(Call(request, visit.request_id, places, query, self._house, peer))
 
     def _refusal(self, error: Exception, visit: _Visit) -> web.Response:
         problem = problem_of(error, visit.request_id)
@@ -94,7 +107,7 @@ class Door:
             _LOG.error("request failed", exc_info=error)
         return refusal(error, problem)
 
-    def _note(self, request: web.BaseRequest, visit: _Visit, status: int) -> None:
+    def _note(self, called: str, visit: _Visit, status: int) -> None:
         seconds = time.perf_counter() - visit.started
         row = visit.row
         method, route = (row.method, row.path) if row else (_NOWHERE, _NOWHERE)
@@ -104,12 +117,18 @@ class Door:
             return
         _LOG.info(
             "request",
-            method=request.method,
+            method=called,
             route=route,
             status=status,
             code=visit.code,
             milliseconds=round(seconds * 1000, 1),
         )
+
+
+def _mark(answer: web.StreamResponse, visit: _Visit) -> None:
+    answer.headers["X-Request-Id"] = visit.request_id
+    answer.headers["Server"] = "attestor"
+    answer.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def _by_method(rows: Sequence[Row], path: str) -> dict[str, Row]:

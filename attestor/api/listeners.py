@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -16,10 +16,16 @@ from attestor.api import openapi
 from attestor.api.call import House, Probe
 from attestor.api.door import Door
 from attestor.api.metrics import Metrics, Standing
+from attestor.api.peer import Network, Peers
 from attestor.api.routes import Audience
+from attestor.api.tls import TlsFiles, server_tls
 from attestor.api.turnstile import Turnstile
+from attestor.api.unixsocket import UnixSite, UnixSocket
 from attestor.core.errors import Rejected, Unavailable
+from attestor.core.socketaddress import is_socket, socket_path
 from attestor.service.gate import Gate
+
+__all__ = ["Limits", "Listener", "Running", "TlsFiles", "serve"]
 
 PUBLIC: Final = frozenset({"read", "submit"})
 _KEEPALIVE_SECONDS: Final = 75
@@ -29,35 +35,37 @@ _MAX_HEADERS: Final = 64
 _MAX_PORT: Final = 65535
 _BACKLOG: Final = 1024
 
-
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
-    """PEM files: the server's certificate chain and key, and the authority that client certificates must come from."""
-
-    certificate: Path
-    key: Path
-    client_ca: Path | None = None
+Place = tuple[str, int] | Path
+"""Host and port, or the path of a socket."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One ``address`` (``host:port``, an IPv6 host in brackets; port 0 takes a free one) and whom it serves.
+    """One ``address`` (``host:port``, an IPv6 host in brackets, port 0 takes a free one; or ``unix:/path``) and whom it serves.
 
-    ``connections`` is how many may be open at once.
+    ``connections`` is how many may be open at once; ``proxies`` are the networks whose ``X-Forwarded-For`` is believed.
     """
 
     address: str
     audiences: frozenset[Audience]
     tls: TlsFiles | None = None
     connections: int = 1024
+    proxies: tuple[Network, ...] = ()
 
-    def checked(self) -> tuple[str, int]:
-        """Host and port. Raises ``Rejected`` ``listener-…`` for what must not be served so."""
-        host, colon, port = self.address.rpartition(":")
-        if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
-            raise Rejected("listener-address", f"{self.address!r} is no host:port.")
+    def checked(self) -> "Place":
+        """Where that is. Raises ``Rejected`` ``listener-…``, ``socket-path`` for what must not be served so."""
         if not self.audiences:
             raise Rejected("listener-without-audience", f"{self.address} serves nobody: name its audiences.")
+        if "request" in self.audiences and self.proxies:
+            raise Rejected(
+                "listener-proxies", f"{self.address} serves request, so it ends TLS itself and stands behind no proxy."
+            )
+        if is_socket(self.address):
+            self._refuse_unfit_for_socket()
+            return Path(socket_path(self.address))
+        host, colon, port = self.address.rpartition(":")
+        if not colon or not host or not port.isdecimal() or int(port) > _MAX_PORT:
+            raise Rejected("listener-address", f"{self.address!r} is no host:port, and no unix:/path.")
         host = host.removeprefix("[").removesuffix("]")
         if not (self.tls and self.tls.client_ca) and self._needs_client_ca(host):
             named = ", ".join(sorted(self.audiences - PUBLIC))
@@ -65,6 +73,12 @@ class Listener:
                 "listener-without-client-ca", f"{self.address} serves {named}: give it TLS with a client_ca."
             )
         return host, int(port)
+
+    def _refuse_unfit_for_socket(self) -> None:
+        if self.tls or self.proxies or "operate" in self.audiences:
+            raise Rejected(
+                "listener-socket", f"{self.address} is a socket: it has no TLS, no proxies, and does not serve operate."
+            )
 
     def _needs_client_ca(self, host: str) -> bool:
         # Health and metrics change nothing; on loopback Prometheus may read them without a certificate.
@@ -81,17 +95,22 @@ class Limits:
 
 
 class Running:
-    """The listeners of one process, open. ``addresses`` are (host, port) in the order of the listeners."""
+    """The listeners of one process, open. ``addresses`` are (host, port) of those with a port, in their order.
 
-    def __init__(self, runners: Sequence[web.ServerRunner], leaving: asyncio.Event) -> None:
-        self._runners = runners
+    ``named`` says the same of all, as a log line does.
+    """
+
+    def __init__(self, opened: Sequence["_Opened"], leaving: asyncio.Event) -> None:
+        self._opened = opened
         self._leaving = leaving
-        self.addresses = tuple((str(runner.addresses[0][0]), int(runner.addresses[0][1])) for runner in runners)
+        bound = [one.runner.addresses[0] for one in opened]
+        self.addresses = tuple((str(each[0]), int(each[1])) for each in bound if isinstance(each, tuple))
+        self.named = tuple(f"{each[0]}:{each[1]}" if isinstance(each, tuple) else f"unix:{each}" for each in bound)
 
     async def stop(self) -> None:
         """Accept nothing new, answer what is under way (who waits, at once), close. Can be called again."""
         self._leaving.set()
-        await asyncio.gather(*(runner.cleanup() for runner in self._runners))
+        await asyncio.gather(*(one.close() for one in self._opened))
 
 
 async def serve(  # noqa: PLR0913 - what the process brings, each by name
@@ -118,22 +137,71 @@ async def serve(  # noqa: PLR0913 - what the process brings, each by name
         batches=Turnstile(limits.batches),
         leaving=asyncio.Event(),
     )
-    places = [(listener, *listener.checked(), _context(listener)) for listener in listeners]
-    runners: list[web.ServerRunner] = []
+    places = [(listener, listener.checked(), _context(listener)) for listener in listeners]
+    opened: list[_Opened] = []
     try:
-        for listener, host, port, tls in places:
-            runners.append(_runner(listener, house, limits))
-            await _open(runners[-1], host, port, tls)
+        for listener, place, tls in places:
+            opened.append(_Opened(_runner(listener, house, limits)))
+            await opened[-1].open(place, tls)
     except BaseException:
-        await asyncio.gather(*(runner.cleanup() for runner in runners))
+        await asyncio.gather(*(one.close() for one in opened))
         raise
-    return Running(runners, house.leaving)
+    return Running(opened, house.leaving)
+
+
+class _Opened:
+    """One listener, on its way from nothing to open and back."""
+
+    def __init__(self, runner: web.ServerRunner) -> None:
+        self.runner = runner
+        self._socket: UnixSocket | None = None
+
+    async def open(self, place: Place, tls: ssl.SSLContext | None) -> None:
+        await self.runner.setup()
+        if isinstance(place, Path):
+            self._socket = UnixSocket(place)
+            await UnixSite(self.runner, self._socket, backlog=_BACKLOG).start()
+            return
+        host, port = place
+        try:
+            await web.TCPSite(self.runner, host, port, ssl_context=tls, backlog=_BACKLOG).start()
+        except OSError as error:
+            raise Unavailable("listener-in-use", f"{host}:{port} cannot be opened: {error.strerror}.") from None
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            self._socket.remove()
+            self._socket = None
+        await self.runner.cleanup()
+
+
+class _Connection(web.RequestHandler):
+    """Answers what is no HTTP with a problem as well; aiohttp itself answers plain text."""
+
+    def __init__(self, server: "_Server", **options: Any) -> None:
+        super().__init__(server, **options)
+        self._door = server.door
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0 or status != web.HTTPBadRequest.status_code:
+            return super().handle_error(request, status, exc, message)
+        return self._door.unreadable(message or "")
 
 
 class _Server(web.Server):
     """Closes connections over its limit at once; aiohttp itself takes as many as there are descriptors."""
 
     limit: int = 0
+    door: Door
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
@@ -143,8 +211,9 @@ class _Server(web.Server):
 
 
 def _runner(listener: Listener, house: House, limits: Limits) -> web.ServerRunner:
+    door = Door(listener.audiences, house, Peers(local=is_socket(listener.address), proxies=listener.proxies))
     server = _Server(
-        Door(listener.audiences, house),
+        door,
         access_log=None,
         auto_decompress=False,
         keepalive_timeout=_KEEPALIVE_SECONDS,
@@ -154,41 +223,12 @@ def _runner(listener: Listener, house: House, limits: Limits) -> web.ServerRunne
         max_headers=_MAX_HEADERS,
     )
     server.limit = listener.connections
+    server.door = door
     return web.ServerRunner(server, shutdown_timeout=limits.drain_seconds)
 
 
-async def _open(runner: web.ServerRunner, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-    await runner.setup()
-    try:
-        await web.TCPSite(runner, host, port, ssl_context=tls, backlog=_BACKLOG).start()
-    except OSError as error:
-        raise Unavailable("listener-in-use", f"{host}:{port} cannot be opened: {error.strerror}.") from None
-
-
 def _context(listener: Listener) -> ssl.SSLContext | None:
-    """TLS 1.3 alone; with a client authority, a certificate that it signed, by the strict rules of RFC 5280."""
-    files = listener.tls
-    if files is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(files.certificate, files.key, password=_no_password)
-        if files.client_ca is not None:
-            context.load_verify_locations(cafile=files.client_ca)
-    except (OSError, ssl.SSLError) as error:
-        raise Rejected("listener-tls", f"The TLS files of {listener.address} cannot be used: {error}.") from None
-    if files.client_ca is not None:
-        context.verify_mode = ssl.CERT_REQUIRED
-        context.verify_flags |= ssl.VERIFY_X509_STRICT
-        context.num_tickets = 0  # a resumed session would not look at the certificate's validity again
-    return context
-
-
-def _no_password() -> str:
-    """Without this OpenSSL asks at the terminal, and the service hangs at start."""
-    return ""
+    return server_tls(listener.tls, listener.address) if listener.tls is not None else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -73,6 +73,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         detail=error.sentence,
         code=error.code,
         request_id=request_id,
+        retry_after=error.retry_after if isinstance(error, Exhausted) else None,
     )
 
 
@@ -85,6 +86,8 @@ def refusal(error: Exception, problem: Problem) -> web.Response:
         response.headers["Allow"] = error.allowed
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = _RETRY_SECONDS
+    if problem.retry_after is not None:
+        response.headers["Retry-After"] = str(problem.retry_after)
     if isinstance(error, TooLarge | TooSlow):
         response.force_close()  # the rest of the body is not worth reading
     return response

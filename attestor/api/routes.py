@@ -66,7 +66,7 @@ ROWS: Final = (
     Row("GET", "/log/checkpoint", "read", log.checkpoint, log.CHECKPOINT_TYPE, (200, 304, 400, 404, 503)),
     Row("GET", "/log/tile/{tile}", "read", log.tile, log.TILE_TYPE, (200, 400, 404, 503)),
     Row("GET", "/openapi.json", "read", read.openapi, JSON, (200, 304, 400)),
-    Row("POST", _Q, "request", request.ask, _ASKED, (201, 200, 403, 404, 409, 503, *_SENT), ask=wire.SigningRequestAsk),
+    Row("POST", _Q, "request", request.ask, _ASKED, (201, 200, 403, 404, 409, 429, 503, *_SENT), ask=wire.SigningRequestAsk),
     Row("GET", _Q, "request", request.requests, wire.SigningRequestPage, (200, 304, 400, 403, 404, 503), query=RequestsQuery),
     Row("GET", _Q + "/{requestId}", "request", request.request, _ASKED, (200, 304, 400, 403, 404, 503), query=WaitQuery),
     Row("PUT", _Q + "/{requestId}/content", "request", request.upload, _ASKED, (200, 403, 404, 409, 503, *_SENT), ask=BINARY),

@@ -18,7 +18,7 @@ async def attestation(call: Call) -> web.StreamResponse:
     bodies.refuse_media_type(call.request, *ATTESTATION_TYPES)
     raw = await bodies.whole(call.request, MAX_ENVELOPE_BYTES)
     async with call.house.singles:
-        receipt = await call.house.gate.admit(raw)
+        receipt = await call.house.gate.admit(raw, call.peer.counted)
     return call.answer(receipt, 200 if receipt.replay else 201)
 
 
@@ -30,7 +30,7 @@ async def batch(call: Call) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Content-Type": BATCH_TYPE, "X-Request-Id": call.request_id})
         answer.force_close()  # a batch may end before its body does
         await answer.prepare(call.request)
-        batch = Batch(call.house.gate, call.request_id)
+        batch = Batch(call.house.gate, call.peer.counted, call.request_id, call.house.metrics.refused)
         await batch.run(bodies.chunks(call.request, patience=_PATIENCE_SECONDS), answer.write)
         await answer.write_eof()
         return answer

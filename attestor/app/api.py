@@ -1,9 +1,11 @@
 """The API's process: it takes attestations and requests, and holds no HSM credential (P9)."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from ipaddress import ip_network
 from typing import Final
 
 import structlog
@@ -50,6 +52,8 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
             log=source,
             archive=PostgresArchive(pool),
             now=now,
+            rates=config.limits,
+            ticks=time.monotonic_ns,
         )
         await stack.enter_async_context(_again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS))
         await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS))
@@ -64,7 +68,7 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
             ),
             standing=standing(ledger, pool, now),
         )
-        log.info("serving", addresses=[f"{host}:{port}" for host, port in running.addresses])
+        log.info("serving", addresses=running.named)
         try:
             yield running
         finally:
@@ -77,7 +81,12 @@ def _listener(served: ServedListener) -> door.Listener:
     tls = None
     if listener.certificate is not None and served.key is not None:
         tls = door.TlsFiles(listener.certificate, served.key, listener.client_ca)
-    return door.Listener(address=listener.address, audiences=frozenset(listener.audiences), tls=tls)
+    return door.Listener(
+        address=listener.address,
+        audiences=frozenset(listener.audiences),
+        tls=tls,
+        proxies=tuple(map(ip_network, listener.proxies)),
+    )
 
 
 @asynccontextmanager

@@ -32,8 +32,8 @@ def request(  # noqa: PLR0913 - one flag each
     kind: Annotated[Literal["package", "database", "iso", "vm"], typer.Option(help="What the release is.")],
     purl: Annotated[str, typer.Option(help="The release's canonical purl.")],
     server: ServerOption,
-    cert: CertOption,
-    key: KeyOption,
+    cert: CertOption = None,
+    key: KeyOption = None,
     ca: CaOption = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it is signed or cannot be.")] = False,
     timeout: Annotated[int, typer.Option(help="With --wait: for how many seconds at most.", min=1)] = 86_400,
@@ -55,7 +55,7 @@ def request(  # noqa: PLR0913 - one flag each
     release = ReleaseName(kind=kind, purl=purl, file_name=file.name)
     content = Pull(root=pull[0], path=pull[1]) if pull else None
     with _watching(file) as watching:
-        signing = Connection(server, ca, cert, key).run(
+        signing = Connection.of_requester(server, ca, cert, key).run(
             lambda client: sign_file(
                 client, file, release, wait_seconds=timeout if wait else 0, content=content, watching=watching
             )
@@ -71,8 +71,8 @@ def request(  # noqa: PLR0913 - one flag each
 def list_requests(  # noqa: PLR0913 - one flag each
     *,
     server: ServerOption,
-    cert: CertOption,
-    key: KeyOption,
+    cert: CertOption = None,
+    key: KeyOption = None,
     ca: CaOption = None,
     state: Annotated[
         Literal["waiting", "queued", "claimed", "signed", "refused", "aside", "withdrawn"] | None,
@@ -94,7 +94,7 @@ def list_requests(  # noqa: PLR0913 - one flag each
                 break
         return found
 
-    found = Connection(server, ca, cert, key).run(work)
+    found = Connection.of_requester(server, ca, cert, key).run(work)
     if as_json:
         say_json(found)
     else:
@@ -107,13 +107,15 @@ def show(  # noqa: PLR0913 - one flag each
     request_id: IdArgument,
     *,
     server: ServerOption,
-    cert: CertOption,
-    key: KeyOption,
+    cert: CertOption = None,
+    key: KeyOption = None,
     ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show one signing request, and what it waits for."""
-    _show(Connection(server, ca, cert, key).run(lambda client: client.request(request_id)), as_json=as_json)
+    _show(
+        Connection.of_requester(server, ca, cert, key).run(lambda client: client.request(request_id)), as_json=as_json
+    )
 
 
 @many.command("withdraw")
@@ -121,13 +123,13 @@ def withdraw(  # noqa: PLR0913 - one flag each
     request_id: IdArgument,
     *,
     server: ServerOption,
-    cert: CertOption,
-    key: KeyOption,
+    cert: CertOption = None,
+    key: KeyOption = None,
     ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Take a request back before it is signed. Exit code 0 when it is withdrawn."""
-    view = Connection(server, ca, cert, key).run(lambda client: client.withdraw(request_id))
+    view = Connection.of_requester(server, ca, cert, key).run(lambda client: client.withdraw(request_id))
     _print(view, as_json=as_json)
 
 
@@ -136,13 +138,13 @@ def retry(  # noqa: PLR0913 - one flag each
     request_id: IdArgument,
     *,
     server: ServerOption,
-    cert: CertOption,
-    key: KeyOption,
+    cert: CertOption = None,
+    key: KeyOption = None,
     ca: CaOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Queue a request again that was set aside. Exit code 0 when it is queued."""
-    view = Connection(server, ca, cert, key).run(lambda client: client.retry(request_id))
+    view = Connection.of_requester(server, ca, cert, key).run(lambda client: client.retry(request_id))
     _print(view, as_json=as_json)
 
 

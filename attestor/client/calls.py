@@ -32,13 +32,13 @@ Progress = Callable[[int], None]
 
 
 class AttestorClient(HttpAddress):
-    """One service at its address (``https://host:port``); use as an asynchronous context.
+    """One service at its address (``https://host:port``, or ``unix:/PATH`` on its own host); use as an asynchronous context.
 
     Every method raises the errors of ``core.errors`` that the service raised, and ``Unavailable`` ``unreachable`` where
     none answered within *patience_seconds*.
     """
 
-    kind = "a service: https://host:port"
+    kind = "a service: https://host:port, or unix:/path"
     silence_seconds = 90
 
     async def submit(self, attestation: bytes) -> Receipt:

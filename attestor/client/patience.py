@@ -5,11 +5,14 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import aiohttp
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_delay, wait_random_exponential
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
-from attestor.core.errors import Rejected, Unavailable
+from attestor.core.errors import Exhausted, Rejected, Unavailable
 
 T = TypeVar("T")
+
+
+_backoff = wait_random_exponential(multiplier=0.2, max=5)
 
 
 class Unreachable(Unavailable):
@@ -17,18 +20,20 @@ class Unreachable(Unavailable):
 
 
 async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeatable: bool = True) -> T:
-    """The result of *call*, tried again while it raises ``Unavailable`` and the deadline is not over.
+    """The result of *call*, tried again until the deadline while it raises ``Unavailable``, or ``Exhausted`` that says for how long.
 
     A call that is not *repeatable* is only made again where the service said that it did not do it.
     """
 
     def may_pass(error: BaseException) -> bool:
+        if isinstance(error, Exhausted):
+            return error.retry_after is not None
         return isinstance(error, Unavailable) and (repeatable or not isinstance(error, Unreachable))
 
     tries = AsyncRetrying(
         retry=retry_if_exception(may_pass),
-        stop=stop_after_delay(seconds),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
+        stop=stop_before_delay(seconds),
+        wait=_pause,
         reraise=True,
     )
 
@@ -37,6 +42,11 @@ async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeata
         return await call()
 
     return await tries(once)
+
+
+def _pause(state: RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome is not None else None
+    return (isinstance(error, Exhausted) and error.retry_after) or _backoff(state)
 
 
 async def reached(call: Callable[[], Awaitable[T]]) -> T:

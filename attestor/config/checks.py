@@ -4,6 +4,7 @@ Each refusal names file, place and what to do: ``Rejected`` ``config-invalid``.
 """
 
 from collections.abc import Iterable, Iterator
+from ipaddress import ip_network
 from os.path import normpath
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ from attestor.config.sections import Database, DeploymentFile, Hsm, Listener, Si
 from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Rejected
 from attestor.core.policy import Policy
+from attestor.core.socketaddress import is_socket, socket_path
 
 _DSNS: Final = ("dsn_api", "dsn_sequencer", "dsn_signer", "dsn_owner")
 Problem = tuple[str, str]
@@ -94,12 +96,19 @@ def _listeners(listeners: tuple[Listener, ...], *, production: bool) -> Iterator
 
 
 def _listener(listener: Listener, place: str, *, production: bool) -> Iterator[Problem]:
-    if not _is_address(listener):
-        yield f"{place}.address", "must be HOST:PORT, or [IPv6]:PORT"
     if not listener.audiences:
         yield f"{place}.audiences", "must list some of read, submit, request, operate; an empty list allows nobody"
     if len(set(listener.audiences)) != len(listener.audiences):
         yield f"{place}.audiences", "lists a name twice"
+    yield from _proxies(listener, place)
+    yield from (
+        _socket(listener, place) if is_socket(listener.address) else _port(listener, place, production=production)
+    )
+
+
+def _port(listener: Listener, place: str, *, production: bool) -> Iterator[Problem]:
+    if not _is_address(listener):
+        yield f"{place}.address", "must be HOST:PORT, or [IPv6]:PORT, or unix:/PATH"
     if (listener.certificate is None) != (listener.key is None):
         yield f"{place}.key", "certificate and key (a credential's name) go together"
     if listener.client_ca is not None and listener.certificate is None:
@@ -111,6 +120,34 @@ def _listener(listener: Listener, place: str, *, production: bool) -> Iterator[P
         )
     if production and listener.certificate is None and not listener.loopback:
         yield f"{place}.certificate", "production serves plain HTTP on loopback addresses only"
+
+
+def _socket(listener: Listener, place: str) -> Iterator[Problem]:
+    try:
+        socket_path(listener.address)
+    except Rejected as error:
+        yield f"{place}.address", error.sentence.rstrip(".")
+    if {listener.certificate, listener.key, listener.client_ca} != {None}:
+        yield f"{place}.certificate", "a socket has no TLS: the kernel says which user connects"
+    if "operate" in listener.audiences:
+        yield f"{place}.audiences", "a socket serves read, submit and request; operate needs an address"
+
+
+def _proxies(listener: Listener, place: str) -> Iterator[Problem]:
+    place = f"{place}.proxies"
+    if listener.proxies and (is_socket(listener.address) or "request" in listener.audiences):
+        yield (
+            place,
+            "must be empty on a socket, and where audience 'request' is: there TLS ends here, and no header says who calls",
+        )
+    for text in listener.proxies:
+        try:
+            everybody = ip_network(text).prefixlen == 0
+        except ValueError as error:
+            yield place, f"{error}; write the proxy's address or network, such as 192.0.2.10 or 2001:db8::/64"
+            continue
+        if everybody:
+            yield place, f"{text} is everybody, who could then come from any address; name the proxy's own"
 
 
 def _is_address(listener: Listener) -> bool:

@@ -15,6 +15,7 @@ from attestor.config.sections import DeploymentFile, Listener, Role
 from attestor.content.https import HttpsRoot
 from attestor.content.roots import DirectoryRoot
 from attestor.core.errors import AttestorError, Missing, Rejected
+from attestor.core.limits import Rates
 from attestor.core.policy import Policy
 from attestor.core.policyfile import parse_policy
 from attestor.core.policytables import MAX_POLICY_BYTES
@@ -64,6 +65,7 @@ class Config:
     signing_keys: Mapping[str, sections.SigningKeySection]
     log: sections.Log
     signer: sections.Signer
+    limits: Rates
     logging: sections.Logging
     embedded: sections.Embedded | None
     credentials: CredentialStore
@@ -145,6 +147,7 @@ def load_config(path: Path) -> Config:
         signing_keys=file.signing_keys,
         log=file.log,
         signer=file.signer,
+        limits=file.limits,
         logging=file.logging,
         embedded=file.embedded,
         credentials=CredentialStore.of_process(file.credentials.folder),

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from attestor.core.algorithm import Algorithm
+from attestor.core.limits import Rates
 
 CredentialName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 """A file's name, never a path: in ``$CREDENTIALS_DIRECTORY`` or in ``[credentials] folder``."""
@@ -61,11 +62,13 @@ class Listener(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     """One address that the API serves, for these audiences. ``key`` is the name of a credential."""
 
     address: str
-    """``HOST:PORT`` or ``[IPv6]:PORT``; port 0 takes a free one."""
+    """``HOST:PORT`` or ``[IPv6]:PORT``, port 0 takes a free one; or ``unix:/PATH``."""
     audiences: tuple[Audience, ...]
     certificate: Path | None = None
     key: CredentialName | None = None
     client_ca: Path | None = None
+    proxies: tuple[str, ...] = ()
+    """Addresses and networks whose ``X-Forwarded-For`` is believed."""
 
     @property
     def host(self) -> str:
@@ -181,6 +184,7 @@ class DeploymentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     signing_keys: dict[str, SigningKeySection]
     log: Log
     signer: Signer
+    limits: Rates
     credentials: Credentials = Credentials()
     logging: Logging = Logging()
     embedded: Embedded | None = None

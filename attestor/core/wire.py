@@ -163,7 +163,7 @@ class Receipt(Answer, frozen=True):
     releases: tuple[ReleaseLine, ...]
 
 
-class Problem(Answer, frozen=True):
+class Problem(Answer, frozen=True, omit_defaults=True):
     """RFC 9457; ``type`` is ``urn:attestor:problem:CODE``."""
 
     type: str
@@ -172,6 +172,8 @@ class Problem(Answer, frozen=True):
     detail: str
     code: str
     request_id: str
+    retry_after: int | None = None
+    """Seconds after which the same call may succeed, where waiting helps: what ``Retry-After`` says, for lines of a batch too."""
 
 
 class BatchLine(Answer, frozen=True, omit_defaults=True):

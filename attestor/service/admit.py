@@ -7,14 +7,16 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from attestor.core.claims import claims_of
-from attestor.core.envelope import Verified, verify
-from attestor.core.errors import AttestorError, Forbidden, Missing, Rejected
+from attestor.core.envelope import Signed, Verified, verify
+from attestor.core.errors import AttestorError, Exhausted, Forbidden, Missing, Rejected
+from attestor.core.limits import peer_of
 from attestor.core.policy import Policy
 from attestor.core.statement import WithdrawalStatement, parse_attestation, read_statement
 from attestor.core.wire import Receipt
+from attestor.service.allowance import Allowance, Allowances
 from attestor.service.ports import Ledger, Withdrawal
 from attestor.service.record import Submission, record
 
@@ -23,6 +25,8 @@ MAX_TOGETHER: Final = 256
 MAX_BYTES_TOGETHER: Final = 4 * 1024 * 1024
 """Bytes of a batch that wait in memory for their transaction."""
 _TRANSACTIONS: Final = 2
+
+_Answer = TypeVar("_Answer", Receipt | AttestorError, AttestorError)
 
 
 @dataclass(slots=True)
@@ -34,28 +38,40 @@ class _Waiting:
 class Admission:
     """Gathers what arrives together and commits it together; one object per API process."""
 
-    def __init__(self, ledger: Ledger, policy: Policy, now: Callable[[], datetime]) -> None:
+    def __init__(self, ledger: Ledger, policy: Policy, now: Callable[[], datetime], allowances: Allowances) -> None:
         self._ledger = ledger
         self._policy = policy
         self._now = now
+        self._peers = allowances.peers
+        self._operators = allowances.operators
         self._waiting: list[_Waiting] = []
         self._places = _TRANSACTIONS
         self._working: set[asyncio.Task[None]] = set()
 
-    async def admit(self, raw: bytes) -> Receipt:
-        """Verify, keep and count one attestation or withdrawal; on return it is durable."""
-        return await self._commit(await self._verified(raw))
+    async def admit(self, raw: bytes, address: str) -> Receipt:
+        """Verify, keep and count one attestation or withdrawal from *address*; on return it is durable."""
+        peer = peer_of(address)
+        submission = await self._verified(raw, peer)
+        try:
+            answer: Receipt | AttestorError = await self._commit(submission)
+        except AttestorError as error:
+            answer = error
+        answer = self._counted(answer, peer)
+        if isinstance(answer, AttestorError):
+            raise answer
+        return answer
 
-    async def admit_batch(self, lines: AsyncIterator[bytes]) -> AsyncIterator[Receipt | AttestorError]:
+    async def admit_batch(self, lines: AsyncIterator[bytes], address: str) -> AsyncIterator[Receipt | AttestorError]:
         """Admit many, answering each in order once its transaction has committed; a bad one gets its own error."""
+        peer = peer_of(address)
         together: list[bytes] = []
         async for line in lines:
             together.append(line)
             if len(together) == MAX_TOGETHER or sum(map(len, together)) >= MAX_BYTES_TOGETHER:
-                for answer in await self._admit_together(together):
+                for answer in await self._admit_together(together, peer):
                     yield answer
                 together = []
-        for answer in await self._admit_together(together):
+        for answer in await self._admit_together(together, peer):
             yield answer
 
     async def drain(self) -> None:
@@ -63,22 +79,39 @@ class Admission:
         while self._working:
             await asyncio.wait(self._working)
 
-    async def _admit_together(self, lines: list[bytes]) -> list[Receipt | AttestorError]:
+    async def _admit_together(self, lines: list[bytes], peer: str) -> list[Receipt | AttestorError]:
         answers: list[Receipt | AttestorError | None] = []
         submissions: list[Submission] = []
         for line in lines:
             try:
-                submissions.append(await self._verified(line))
+                submissions.append(await self._verified(line, peer))
                 answers.append(None)
             except AttestorError as error:
                 answers.append(error)
             # A batch verifies for seconds: single submissions take their turns in between.
             await asyncio.sleep(0)
-        recorded = iter(await record_each(self._ledger, self._policy, submissions))
-        return [next(recorded) if answer is None else answer for answer in answers]
+        recorded = iter(await record_each(self._ledger, self._policy, submissions, self._operators))
+        return [self._counted(next(recorded), peer) if answer is None else answer for answer in answers]
 
-    async def _verified(self, raw: bytes) -> Submission:
+    async def _verified(self, raw: bytes, peer: str) -> Submission:
         signed = parse_attestation(raw)
+        # One without key ids may cost MAX_TRIES verifications, and none is made for whom nothing is left.
+        self._peers.refuse_spent(peer)
+        try:
+            return await self._submission(signed, raw)
+        except AttestorError as error:
+            raise self._counted(error, peer) from None
+
+    def _counted(self, answer: _Answer, peer: str) -> _Answer | AttestorError:
+        """The answer, paid for by the peer where work was done for nothing new; its refusal when the peer cannot."""
+        try:
+            if _in_vain(answer):
+                self._peers.spend(peer)
+        except Exhausted as spent:
+            return spent
+        return answer
+
+    async def _submission(self, signed: Signed, raw: bytes) -> Submission:
         verified = verify(signed, self._policy.key_ring)
         statement = read_statement(verified)
         if isinstance(statement, WithdrawalStatement):
@@ -131,7 +164,8 @@ class Admission:
 
     async def _record(self, together: list[_Waiting]) -> None:
         try:
-            answers = await record_each(self._ledger, self._policy, [waiting.submission for waiting in together])
+            submissions = [waiting.submission for waiting in together]
+            answers = await record_each(self._ledger, self._policy, submissions, self._operators)
         except Exception as error:  # noqa: BLE001 - each caller gets it, and the others' submissions go on
             _fail(together, error)
             return
@@ -139,7 +173,17 @@ class Admission:
             _settle(waiting.answer, answer)
 
 
-async def record_each(ledger: Ledger, policy: Policy, submissions: list[Submission]) -> list[Receipt | AttestorError]:
+def _in_vain(answer: Receipt | AttestorError) -> bool:
+    """Whether nothing came of what was verified, for a reason of its own: not the database's, nor one that passes."""
+    if isinstance(answer, Receipt):
+        return answer.replay
+    passes = isinstance(answer, Exhausted) and answer.retry_after is not None
+    return isinstance(answer, Rejected) and not passes
+
+
+async def record_each(
+    ledger: Ledger, policy: Policy, submissions: list[Submission], operators: Allowance
+) -> list[Receipt | AttestorError]:
     """Record together; when the database refuses the whole for another reason than a race, each by itself.
 
     A database that cannot be reached is not asked again for each: all get its error.
@@ -147,11 +191,13 @@ async def record_each(ledger: Ledger, policy: Policy, submissions: list[Submissi
     if not submissions:
         return []
     try:
-        return await record(ledger, policy, submissions)
+        return await record(ledger, policy, submissions, operators)
     except AttestorError as error:
         if len(submissions) == 1 or error.code == "database-unavailable":
             return [error] * len(submissions)
-    return [answer for submission in submissions for answer in await record_each(ledger, policy, [submission])]
+    return [
+        answer for submission in submissions for answer in await record_each(ledger, policy, [submission], operators)
+    ]
 
 
 def withdrawing(verified: Verified, policy: Policy, now: datetime) -> list[str]:

@@ -12,8 +12,8 @@ from attestor.core.authorisation import next_state
 from attestor.core.errors import Conflict, Forbidden, Malformed, Missing, Rejected
 from attestor.core.hashstate import parse_state
 from attestor.core.lifecycle import LIVE, Event, State, moved
-from attestor.core.naming import parse_release
-from attestor.core.policy import Policy, Tier
+from attestor.core.naming import Release, parse_release
+from attestor.core.policy import UNIX, Policy, Tier
 from attestor.core.relative import components
 from attestor.core.requests import SigningRequest
 from attestor.core.strictjson import decode_base64
@@ -27,6 +27,7 @@ from attestor.core.wire import (
     SigningRequestView,
     Upload,
 )
+from attestor.service.allowance import Allowance, Hold
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
 from attestor.service.record import anew, asked_for, decide, following, obstacle_to, votes_on
 
@@ -35,20 +36,23 @@ _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WIT
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who is calling: the SHA-256 of the certificate's public key (hex), and the peer's address."""
+    """Who is calling: the SHA-256 of the certificate's public key (hex) or, on a socket of this host, the system's user."""
 
     fingerprint: str | None
     address: str
+    """The peer's; ``unix`` on a socket of this host."""
+    user: str | None = None
 
 
 class Desk:
     """Takes signing requests; one object per API process."""
 
-    def __init__(self, ledger: Ledger, policy: Policy, spool: Spool, watch: Watch) -> None:
+    def __init__(self, ledger: Ledger, policy: Policy, spool: Spool, watch: Watch, allowance: Allowance) -> None:
         self._ledger = ledger
         self._policy = policy
         self._spool = spool
         self._watch = watch
+        self._allowance = allowance
 
     async def ask(self, client: Client, asked: SigningRequestAsk) -> tuple[SigningRequestView, bool]:
         """Open a request, or join the live or signed one for the same bytes; the second value says whether it is new.
@@ -60,6 +64,15 @@ class Desk:
         tier = self._policy.tier_of(release)
         requester = self._requester(client, tier)
         _refuse_content(asked, tier)
+        with self._allowance.holding() as hold:
+            view, opened = await self._joined_or_opened(asked, release, requester, tier, hold)
+        if opened:
+            await self._ledger.announce([release.id])
+        return view, opened
+
+    async def _joined_or_opened(
+        self, asked: SigningRequestAsk, release: Release, requester: str, tier: Tier, hold: Hold
+    ) -> tuple[SigningRequestView, bool]:
         async with self._ledger.transaction() as transaction:
             moment = await transaction.lock([release])
             for known in await transaction.requests([release.id]):
@@ -75,9 +88,9 @@ class Desk:
             state = next_state(obstacle)
             if state is State.REFUSED:
                 raise Rejected(opened.reason, opened.sentence)
+            hold.take(frozenset({requester}))
             opened = replace(opened, state=state)
             await transaction.write(Changes(decisions=[stored for stored, _ in decided.values()], opened=[opened]))
-        await self._ledger.announce([release.id])
         return request_view(opened), True
 
     async def show(self, client: Client, request_id: str) -> SigningRequestView:
@@ -205,18 +218,33 @@ class Desk:
         return request
 
     def _known(self, client: Client) -> str:
+        if client.address == UNIX:
+            return self._local(client)
         requester = self._policy.requester_known_by(client.fingerprint) if client.fingerprint else None
         if requester is None:
             raise Forbidden("client-unknown", "The policy lists no requester with the key of this client certificate.")
+        return requester
+
+    def _local(self, client: Client) -> str:
+        requester = self._policy.requester_of_user(client.user) if client.user is not None else None
+        if requester is None:
+            who = f"user {client.user}" if client.user is not None else "this user, which has no name"
+            raise Forbidden("user-unknown", f"The policy lists no requester with {who} among its users.")
         return requester
 
     def _requester(self, client: Client, tier: Tier) -> str:
         requester = self._known(client)
         if requester not in tier.requesters:
             raise Forbidden("requester-not-allowed", f"Tier {tier.name} does not let requester {requester} ask.")
-        if not any(ip_address(client.address) in network for network in tier.networks):
+        if not _is_within(client.address, tier):
             raise Forbidden("network-not-allowed", f"Tier {tier.name} does not let {client.address} ask.")
         return requester
+
+
+def _is_within(address: str, tier: Tier) -> bool:
+    if address == UNIX:
+        return tier.unix
+    return any(ip_address(address) in network for network in tier.networks)
 
 
 def _refuse_content(asked: SigningRequestAsk, tier: Tier) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
 from attestor.core.errors import AttestorError, Malformed, Missing
+from attestor.core.limits import Rates
 from attestor.core.policy import Policy
 from attestor.core.tlog.tiles import Tile
 from attestor.core.wire import (
@@ -17,6 +18,7 @@ from attestor.core.wire import (
 )
 from attestor.service import read
 from attestor.service.admit import Admission
+from attestor.service.allowance import Allowances, Ticks
 from attestor.service.ask import Client, Desk
 from attestor.service.bundle import bundle
 from attestor.service.logports import Archive, LogSource
@@ -39,6 +41,8 @@ class Gate:
         log: LogSource,
         archive: Archive,
         now: Callable[[], datetime],
+        rates: Rates,
+        ticks: Ticks,
     ) -> None:
         self._ledger = ledger
         self._log = log
@@ -46,14 +50,15 @@ class Gate:
         self._policy = policy
         self._now = now
         self._spool = spool
-        self._admission = Admission(ledger, policy, now)
-        self._desk = Desk(ledger, policy, spool, watch)
+        allowances = Allowances(rates, ticks)
+        self._admission = Admission(ledger, policy, now, allowances)
+        self._desk = Desk(ledger, policy, spool, watch, allowances.requesters)
 
-    async def admit(self, raw: bytes) -> Receipt:
-        return await self._admission.admit(raw)
+    async def admit(self, raw: bytes, address: str) -> Receipt:
+        return await self._admission.admit(raw, address)
 
-    def admit_batch(self, lines: AsyncIterator[bytes]) -> AsyncIterator[Receipt | AttestorError]:
-        return self._admission.admit_batch(lines)
+    def admit_batch(self, lines: AsyncIterator[bytes], address: str) -> AsyncIterator[Receipt | AttestorError]:
+        return self._admission.admit_batch(lines, address)
 
     async def drain(self) -> None:
         """Wait until all that was taken in is committed and answered."""

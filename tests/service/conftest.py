@@ -1,6 +1,7 @@
 """The real database with its schema, and the use cases over it, each in its own database role."""
 
 import secrets
+import time
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import pytest_asyncio
 
 from attestor.app.clock import now
 from attestor.content.spool import Spool
+from attestor.core.limits import Rate, Rates
 from attestor.service.gate import Gate
 from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
@@ -34,6 +36,20 @@ async def schema(postgres):
     await owner.close()
     await migrate(postgres.dsn(database=name))
     return postgres.dsn(database=name)
+
+
+FREE = Rate(per_minute=60_000_000, burst=100_000_000)
+PEER = "192.0.2.7"
+
+
+class Anybody(Gate):
+    """A gate that tests bring attestations to as one peer where it does not matter which."""
+
+    async def admit(self, raw, address=PEER):
+        return await super().admit(raw, address)
+
+    def admit_batch(self, lines, address=PEER):
+        return super().admit_batch(lines, address)
 
 
 class Ground:
@@ -69,13 +85,13 @@ class Ground:
     async def pool(self, role="attestor_api"):
         return await self.stack.enter_async_context(connect(Settings(self.dsn_of(role))))
 
-    async def gate(self, policy=None, *, clock=now):
+    async def gate(self, policy=None, *, clock=now, ticks=time.monotonic_ns, **rates):
         """What one API process offers, connected as the API's role."""
         spool = Spool(self.folder / "spool", max_bytes=1 << 20, max_total_bytes=1 << 24)
         spool.prepare()
         watch = await self.stack.enter_async_context(listening(Settings(self.dsn_of("attestor_api"))))
         pool = await self.pool()
-        return Gate(
+        return Anybody(
             ledger=PostgresLedger(pool),
             policy=policy or make_policy(),
             spool=spool,
@@ -83,6 +99,8 @@ class Ground:
             log=PostgresLog(pool),
             archive=PostgresArchive(pool),
             now=clock,
+            rates=Rates(**{"requests": FREE, "replays": FREE, "payloads": FREE, **rates}),
+            ticks=ticks,
         )
 
     async def sql(self, statement, *values):

@@ -5,6 +5,7 @@ import base64
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
@@ -18,8 +19,8 @@ from attestor.app.clock import now
 from attestor.app.sequencer import SequencerProcess, sequence_until
 from attestor.content.spool import Spool
 from attestor.core.entries import DecisionEntry, PolicyEntry, SignatureEntry, read_entry
+from attestor.core.limits import Rates
 from attestor.embedded.device import emulator
-from attestor.service.gate import Gate
 from attestor.service.logcheck import check_log
 from attestor.service.sequence import Sequencer
 from attestor.store.archive import PostgresArchive
@@ -30,6 +31,7 @@ from attestor.store.migrate import migrate
 from attestor.store.pool import Settings, connect
 from tests.edges.hsm.nodes import Running
 from tests.logkeys import log_signer
+from tests.service.conftest import FREE, Anybody
 from tests.service.loghouse import following
 from tests.service.makers import BUILDER, ORIGIN, asking, deb, lines_of, make_policy, package, vote
 from tests.service.signers import device_of, make_certificates, make_signing, sign_next, verified
@@ -184,7 +186,7 @@ async def site(database, postgres, emulated, tmp_path):
     async with AsyncExitStack() as stack:
         owner = await stack.enter_async_context(asyncpg.create_pool(database, min_size=1, max_size=2))
         api = await stack.enter_async_context(connect(Settings(dsn_of("attestor_api"))))
-        gate = Gate(
+        gate = Anybody(
             ledger=PostgresLedger(api),
             policy=make_policy(),
             spool=Spool(tmp_path / "spool", max_bytes=1 << 20, max_total_bytes=1 << 24),
@@ -192,6 +194,8 @@ async def site(database, postgres, emulated, tmp_path):
             log=PostgresLog(api),
             archive=PostgresArchive(api),
             now=now,
+            rates=Rates(requests=FREE, replays=FREE, payloads=FREE),
+            ticks=time.monotonic_ns,
         )
         yield Site(dsn_of, owner, gate, tmp_path, emulated)
 

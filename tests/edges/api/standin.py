@@ -49,6 +49,7 @@ class StandIn:
     def __init__(self):
         self.known = set()
         self.clients = []
+        self.peers = []
         self.uploaded = hashlib.sha256()
         self.uploaded_bytes = 0
         self.lines = 0
@@ -57,7 +58,8 @@ class StandIn:
         self.hold = None
         self.log = MemoryLog(words(300))
 
-    async def admit(self, raw):
+    async def admit(self, raw, peer):
+        self.peers.append(peer)
         if self.hold:
             await self.hold.wait()
         if raw == b"explode":
@@ -68,7 +70,8 @@ class StandIn:
         self.known.add(raw)
         return receipt(raw, replay=replay)
 
-    async def admit_batch(self, lines):
+    async def admit_batch(self, lines, peer):
+        self.peers.append(peer)
         async for line in lines:
             self.lines += 1
             if b"forbidden" in line:
