@@ -4,7 +4,7 @@ import hashlib
 from datetime import datetime
 from typing import Final
 
-from attestor.core.authorisation import Judgement, Never
+from attestor.core.authorisation import Judgement, Never, NotNow
 from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes
 from attestor.core.entries import (
     MAX_NOT_COUNTED,
@@ -40,19 +40,24 @@ class Conclusions:
         self._policy = policy
         self._seal = seal
 
-    async def refuse_other_policy(self) -> None:
+    async def refuse_other_policy(self) -> NotNow | None:
         """Log the own policy when it is new to the log; one that is older, or another of the same serial, decides nothing.
 
-        Raises ``Halted`` ``policy-older``, ``policy-differs``; ``Unavailable`` ``log-behind``.
+        An older one waits for this signer's reload. Raises ``Halted`` ``policy-differs``; ``Unavailable`` ``log-behind``.
         """
         known = await self._past.policy()
         ours = (self._policy.serial, self._policy.digest)
         if known == ours:
-            return
-        if known is not None and known[0] >= ours[0]:
-            code = "policy-older" if known[0] > ours[0] else "policy-differs"
+            return None
+        if known is not None and known[0] > ours[0]:
+            return NotNow(
+                "policy-older",
+                f"The log says that policy serial {known[0]} ({known[1]}) is in force, and this signer has serial {ours[0]}: the "
+                "request waits until it has loaded the newer one (attestor policy reload).",
+            )
+        if known is not None and known[0] == ours[0]:
             raise Halted(
-                code,
+                "policy-differs",
                 f"The log says that serial {known[0]} ({known[1]}) is in force; this signer has serial {ours[0]} ({ours[1]}). "
                 "Nothing is signed. Give every signer the newest policy file, and raise the serial with every change.",
             )
@@ -61,21 +66,38 @@ class Conclusions:
         with self._past.expecting(raw) as included:
             await self._queue.tell(outgoing(raw), [_document(self._policy.raw)])
             await within(included, INCLUDED_SECONDS)
+        return None
+
+    async def superseded(self) -> NotNow | None:
+        """Say that another policy came into force since the claim; once it answers, nothing is awaited before it is acted on."""
+        known = await self._past.policy()
+        loaded = self._past.policy_loaded
+        if known == (self._policy.serial, self._policy.digest) and loaded.digest == self._policy.digest:
+            return None
+        return _superseded(self._policy)
 
     async def conclude(
         self, job: Job, judgement: Judgement, sight: Sight, remembered: Remembered, created: datetime
-    ) -> LoggedDecision:
+    ) -> LoggedDecision | NotNow:
         """Log the decision to sign, and return it once the log includes it and the anchor is there.
 
-        Raises ``Unavailable`` ``evidence-moved``, ``log-behind``; ``Conflict`` when the lease is over.
+        A decision under a policy that is no longer in force is not logged: the request waits. Raises ``Unavailable``
+        ``evidence-moved``, ``log-behind``; ``Conflict`` when the lease is over.
         """
+        # Read before the look at the policy: what is below was folded by then, and the database is asked for the rest.
+        folded = await self._past.size()
+        superseded = await self.superseded()
+        if superseded is not None:
+            return superseded
         weighed = _dossier(sight, judgement)
         entry = self._entry(judgement, weighed, _next_number(remembered), created)
         raw = seal_entry(entry, self._seal)
         with self._past.expecting(raw) as included:
             try:
-                await self._queue.decide(job, outgoing(raw), [_document(weighed.raw)], sight.evidence)
+                await self._queue.decide(job, outgoing(raw), [_document(weighed.raw)], sight.evidence, folded)
             except Conflict as error:
+                if error.code == "policy-moved":
+                    return _superseded(self._policy)
                 if error.code == "lease-over":
                     raise
                 raise Unavailable(error.code, error.sentence) from error
@@ -120,6 +142,14 @@ class Conclusions:
             evidence=weighed.digest,
             anchor=self._past.anchor_id,
         )
+
+
+def _superseded(policy: Policy) -> NotNow:
+    return NotNow(
+        "policy-changed",
+        f"Another policy than serial {policy.serial}, under which this request was claimed, came into force meanwhile: it is "
+        "decided anew under that one.",
+    )
 
 
 def _next_number(remembered: Remembered) -> int:

@@ -12,7 +12,8 @@ from typing import Final, NoReturn
 
 from attestor.core.errors import Halted, Rejected, Unavailable
 from attestor.core.past import Remembered, facts_of
-from attestor.core.policy import Policy
+from attestor.core.policy import LogPolicy, Policy
+from attestor.core.seal import SealRing
 from attestor.core.tlog.checkpoint import Checkpoint, open_checkpoint
 from attestor.core.tlog.cosignature import cosignatures
 from attestor.core.tlog.merkle import Frontier, leaf_hash, verify_inclusion
@@ -53,6 +54,17 @@ class Past:
     def anchor_id(self) -> str:
         return self._memory.anchor_id
 
+    @property
+    def policy_loaded(self) -> Policy:
+        """The policy that this process loaded last."""
+        return self._policy
+
+    def load(self, policy: Policy, *, alone: bool) -> None:
+        """Follow the same log under another policy: whatever is folded from the next step on is read by it alone."""
+        self._policy, self._alone = policy, alone
+        # A checkpoint that was enough for the former policy is looked at again.
+        self._followed = None
+
     async def size(self) -> int:
         """The anchor's tree size."""
         return (await self._memory.anchor()).size
@@ -64,17 +76,19 @@ class Past:
         ``entry-unreadable`` and what :class:`CatchUp` raises; ``Unavailable`` ``log-empty``, ``witness-quorum``.
         """
         async with self._lock:
+            policy, alone = self._policy, self._alone
             note = await self._source.checkpoint()
             if await self._is_followed(note):
                 return False
-            checkpoint = self._opened(note)
-            async with self._memory.catching_up(alone=self._alone) as step:
+            checkpoint = _opened(note, policy.log)
+            async with self._memory.catching_up(alone=alone) as step:
                 if step.frontier.size > checkpoint.size:
                     # Another process of this anchor may have gone on since the note was read.
                     note = await self._source.checkpoint()
-                    checkpoint = self._opened(note)
-                moved = await self._follow_to(step, checkpoint, note or b"")
-            self._followed = (note, checkpoint.size) if note is not None else None
+                    checkpoint = _opened(note, policy.log)
+                moved = await self._follow_to(step, checkpoint, note or b"", policy.log.seals)
+            if policy is self._policy:
+                self._followed = (note, checkpoint.size) if note is not None else None
         return moved
 
     async def _is_followed(self, note: bytes | None) -> bool:
@@ -84,11 +98,11 @@ class Past:
         size = self._followed[1]
         return (await self._memory.anchor()).size >= size and (await self._memory.frontier()).size >= size
 
-    async def _follow_to(self, step: CatchUp, checkpoint: Checkpoint, note: bytes) -> bool:
+    async def _follow_to(self, step: CatchUp, checkpoint: Checkpoint, note: bytes, seals: SealRing) -> bool:
         before = step.frontier.size
         _refuse_other_past(step.anchor, step.frontier, checkpoint)
         moved = (before, step.anchor.size) != (checkpoint.size, checkpoint.size)
-        leaves = await self._fold(step, checkpoint) if moved else []
+        leaves = await self._fold(step, checkpoint, seals) if moved else []
         if moved:
             await step.settle(checkpoint, note)
         await self._tell(before, leaves, checkpoint.size)
@@ -169,23 +183,7 @@ class Past:
             _halt("log-rewritten", f"The log does not prove entry {index} under the anchor: {error.sentence}")
         return anchor
 
-    def _opened(self, note: bytes | None) -> Checkpoint:
-        if note is None:
-            raise Unavailable("log-empty", "The log has no checkpoint yet: is a sequencer running?")
-        try:
-            checkpoint = open_checkpoint(note, self._policy.log.key)
-            keys = [witness.key for witness in self._policy.log.witnesses]
-            cosigned = cosignatures(parse_note(note), keys)
-        except Rejected as error:
-            _halt("log-signature", f"The log's checkpoint is not signed as the policy says: {error.sentence}")
-        if len(cosigned) < self._policy.log.quorum:
-            raise Unavailable(
-                "witness-quorum",
-                f"{len(cosigned)} of {self._policy.log.quorum} needed witnesses cosigned the checkpoint.",
-            )
-        return checkpoint
-
-    async def _fold(self, step: CatchUp, checkpoint: Checkpoint) -> list[bytes]:
+    async def _fold(self, step: CatchUp, checkpoint: Checkpoint, seals: SealRing) -> list[bytes]:
         """Fold up to the checkpoint, and return the new leaf hashes where somebody expects one."""
         anchor, expected = step.anchor, []
         while (start := step.frontier.size) < checkpoint.size:
@@ -193,11 +191,7 @@ class Past:
             stop = anchor.size if start < anchor.size else checkpoint.size
             entries = await self._source.entries(start, min(start + AT_ONCE, stop))
             leaves = [leaf_hash(raw) for raw in entries]
-            facts = [
-                (index, fact)
-                for index, raw in enumerate(entries, start)
-                for fact in facts_of(index, raw, self._policy.log.seals)
-            ]
+            facts = [(index, fact) for index, raw in enumerate(entries, start) for fact in facts_of(index, raw, seals)]
             frontier = await step.take(leaves, facts)
             if frontier.size == anchor.size and frontier.root != anchor.root:
                 _halt("log-rewritten", f"The log's first {anchor.size} entries do not come to the anchor's root.")
@@ -235,6 +229,22 @@ async def within(included: asyncio.Future[int], seconds: float) -> int:
         raise Unavailable(
             "log-behind", f"The log did not include the entry within {seconds:.0f} s: is a sequencer running?"
         ) from None
+
+
+def _opened(note: bytes | None, log: LogPolicy) -> Checkpoint:
+    if note is None:
+        raise Unavailable("log-empty", "The log has no checkpoint yet: is a sequencer running?")
+    try:
+        checkpoint = open_checkpoint(note, log.key)
+        keys = [witness.key for witness in log.witnesses]
+        cosigned = cosignatures(parse_note(note), keys)
+    except Rejected as error:
+        _halt("log-signature", f"The log's checkpoint is not signed as the policy says: {error.sentence}")
+    if len(cosigned) < log.quorum:
+        raise Unavailable(
+            "witness-quorum", f"{len(cosigned)} of {log.quorum} needed witnesses cosigned the checkpoint."
+        )
+    return checkpoint
 
 
 def _refuse_other_past(anchor: Checkpoint, frontier: Frontier, checkpoint: Checkpoint) -> None:

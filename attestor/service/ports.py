@@ -282,11 +282,15 @@ class Queue(Protocol):
 
     async def evidence(self, job: Job) -> Evidence: ...
 
-    async def decide(self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence) -> None:
+    async def decide(
+        self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence, folded: int
+    ) -> None:
         """Enqueue the decision entry and keep what it names, under the release's lock, and only with the fence.
 
-        Raises ``Conflict`` ``evidence-moved`` when votes or withdrawals are others than *evidence* holds, ``log-behind`` when
-        this request has a decision entry of that number already, ``lease-over`` when the fence is old.
+        *folded* is a size of the log below which the caller knows every policy entry: no decision comes behind the policy that
+        replaced the one it was made under. Raises ``Conflict`` ``evidence-moved`` when votes or withdrawals are others than
+        *evidence* holds, ``policy-moved`` when a policy entry stands or waits behind *folded*, ``log-behind`` when this
+        request has a decision entry of that number already, ``lease-over`` when the fence is old.
         """
 
     async def tell(self, entry: Outgoing, documents: Sequence[Document]) -> None:

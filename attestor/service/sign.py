@@ -36,7 +36,9 @@ MAX_CLOCK_SKEW: Final = timedelta(seconds=5)
 _LOOK_AGAIN_SECONDS: Final = 2.0
 """How soon to look again for bytes that were not there."""
 _AGREE_AGAIN_SECONDS: Final = 10.0
-"""How soon the API may queue again what it holds for agreed and the signer does not: a race, or policies differ."""
+"""How soon the API may queue again what it holds for agreed and the signer does not, which is a race."""
+_OF_POLICY: Final = frozenset({"policies-differ", "policy-older", "policy-changed"})
+"""What a reload of the policy ends: the API queues it again once a signer says that it has the API's policy."""
 _LOGGED_SECONDS: Final = 3.0
 """How long the log may take to name votes that the database shows."""
 _HALTED_SECONDS: Final = 30.0
@@ -109,9 +111,8 @@ async def _sign(signing: Signing, job: Job) -> None:
     _refuse_wrong_clock(signing.now(), job.clock)
     if job.request.tries > signing.tries:
         raise Unavailable("tries-used-up", "Every try ended before it could say why: see the signer's log.")
-    await signing.conclusions.refuse_other_policy()
-    case = await _case(signing, job)
-    obstacle = await _brought_on(signing, case)
+    older = await signing.conclusions.refuse_other_policy()
+    obstacle = older or await _brought_on(signing, await _case(signing, job))
     if obstacle is not None:
         await _give_back(signing, job, obstacle)
 
@@ -135,8 +136,7 @@ async def _brought_on(signing: Signing, case: _Case) -> NotNow | Never | None:
     if await _settled_by_stored(signing, case, measure):
         return None
     logged = found or await _concluded(signing, case, judgement)
-    await signing.past.prove(logged.index, logged.raw)
-    return await _with_pen(signing, case, measure, logged)
+    return logged if isinstance(logged, NotNow) else await _with_pen(signing, case, measure, logged)
 
 
 async def _case(
@@ -159,16 +159,23 @@ async def _case(
 
 def _at_first_sight(signing: Signing, case: _Case) -> NotNow | Never | None:
     """What keeps the request from being signed, before its bytes are looked at."""
-    if case.sight.evidence.policy_digest != signing.policy.digest:
-        return NotNow(
-            "policies-differ", "The API decided this release under another policy than the signer has loaded."
-        )
-    obstacle = standing(case.job.request, case.tier, _decision(signing, case, None), case.signed_digest)
+    obstacle = _other_policy(signing, case) or standing(
+        case.job.request, case.tier, _decision(signing, case, None), case.signed_digest
+    )
     if obstacle is None or case.concluded is None:
         return obstacle
     # A decision that the log holds may still stand, whatever came after it.
     before = _decision(signing, case, case.concluded.index)
     return standing(case.job.request, case.tier, before, case.signed_digest)
+
+
+def _other_policy(signing: Signing, case: _Case) -> NotNow | None:
+    if case.sight.evidence.policy_digest == signing.policy.digest:
+        return None
+    return NotNow(
+        "policies-differ",
+        "The API decided this release under another policy than the signer has loaded: the request waits until both have the same.",
+    )
 
 
 async def _logged(signing: Signing, case: _Case) -> _Case:
@@ -210,19 +217,24 @@ def _decision(signing: Signing, case: _Case, index: int | None) -> Decision:
     return decide(case.sight.reading, case.remembered, index, tier=case.tier, policy=signing.policy, now=signing.now())
 
 
-async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> LoggedDecision:
+async def _concluded(signing: Signing, case: _Case, judgement: Judgement) -> LoggedDecision | NotNow:
     """A new decision, as the log includes it."""
     created = signing.now().replace(microsecond=0)
     return await signing.conclusions.conclude(case.job, judgement, case.sight, case.remembered, created)
 
 
 async def _with_pen(signing: Signing, case: _Case, measure: Measure, logged: LoggedDecision) -> NotNow | Never | None:
+    await signing.past.prove(logged.index, logged.raw)
     if logged.created > signing.now():
         raise Rejected("signing-time", f"The time fixed for this signature, {logged.created}, has not come yet.")
     async with kept(signing.queue, case.job, signing.lease_seconds), case.signer.slot() as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(case.job, signing.lease_seconds)
         case = await _case(signing, job, case)
+        # Last of all that is awaited: a policy that was loaded before the call decides whether there is one.
+        superseded = await signing.conclusions.superseded() or _other_policy(signing, case)
+        if superseded is not None:
+            return superseded
         judgement = _judged_as_of(signing, case, measure, logged.index)
         if not isinstance(judgement, Judgement):
             return judgement
@@ -283,6 +295,8 @@ async def _give_back(signing: Signing, job: Job, obstacle: NotNow | Never) -> No
         await signing.queue.give_back(job, State.REFUSED, obstacle.reason, obstacle.sentence, 0, entry=entry)
         return
     seconds = _LOOK_AGAIN_SECONDS if obstacle.reason == "content-missing" else _AGREE_AGAIN_SECONDS
+    if obstacle.reason in _OF_POLICY:
+        seconds = 0
     await signing.queue.give_back(job, State.WAITING, obstacle.reason, obstacle.sentence, seconds)
 
 

@@ -94,14 +94,17 @@ WHERE ($1::bytea IS NULL OR r.id > $1)
   AND ($6::text IS NULL OR d.state = $6)
 ORDER BY r.id LIMIT $7;
 
--- stale_releases: releases whose evaluation another policy made, or a key's time ended, or that the signer did not share when it gave a request back; each by its index
+-- stale_releases: releases whose evaluation another policy made, or a key's time ended, or that the signer did not share when it gave a request back (over its policy: once a signer at work has this one); each by its index
 WITH stale AS (
     (SELECT release_id FROM decisions WHERE policy_digest < $1 LIMIT $2)
     UNION (SELECT release_id FROM decisions WHERE policy_digest > $1 LIMIT $2)
     UNION (SELECT release_id FROM decisions WHERE holds_until <= clock_timestamp() LIMIT $2)
     UNION (SELECT d.release_id FROM signing_requests q JOIN decisions d USING (release_id)
            WHERE q.state = 'waiting' AND q.reason <> 'content-missing' AND q.not_before <= clock_timestamp()
-             AND d.state = 'reached' AND q.updated_at > d.decided_at LIMIT $2)
+             AND d.state = 'reached' AND q.updated_at > d.decided_at
+             AND (q.reason NOT IN ('policies-differ', 'policy-older', 'policy-changed') OR EXISTS (
+                  SELECT FROM signer_status WHERE policy_digest = $1 AND NOT halted
+                  AND at > clock_timestamp() - interval '30 seconds')) LIMIT $2)
 )
 SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM stale s
 JOIN releases r ON r.id = s.release_id JOIN decisions d ON d.release_id = r.id LIMIT $2;

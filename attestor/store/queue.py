@@ -59,12 +59,19 @@ class PostgresQueue:
             stated=tuple(Stated(*claim) for claim in row["stated"]),
         )
 
-    async def decide(self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence) -> None:
+    async def decide(
+        self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence, folded: int
+    ) -> None:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
-                await self._lock(connection, job)
-                if await connection.fetchval(_SQL["mark_decided"], job.request.id, job.fence) is None:
+                await connection.execute(_SQL["lock_release_and_policy"], bytes.fromhex(job.request.release.id))
+                policy_moved = await connection.fetchval(_SQL["mark_decided"], job.request.id, job.fence, folded)
+                if policy_moved is None:
                     raise _too_late()
+                if policy_moved:
+                    raise Conflict(
+                        "policy-moved", "A policy came into the log since the decision was made; it is made anew."
+                    )
                 rows = await connection.fetch(_SQL["weighed"], bytes.fromhex(job.request.release.id))
                 if {tuple(row) for row in rows} != _digests(evidence):
                     raise Conflict(
@@ -74,7 +81,9 @@ class PostgresQueue:
 
     async def tell(self, entry: Outgoing, documents: Sequence[Document]) -> None:
         with translated():
-            async with self._pool.acquire() as connection:
+            async with self._pool.acquire() as connection, connection.transaction():
+                if entry.kind == "policy":
+                    await connection.execute(_SQL["lock_policy"])
                 await _tell(connection, entry, documents)
 
     async def renew(self, job: Job, lease_seconds: float) -> Job:

@@ -45,9 +45,11 @@ WITH told AS (
 )
 SELECT pg_notify('attestor_outbox', '') FROM told;
 
--- mark_decided: only with the fence
+-- mark_decided: only with the fence; says whether a policy entry waits for the log, or stands in it from an index on
 UPDATE signing_requests SET decided_at = clock_timestamp()
-WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp() RETURNING id;
+WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp()
+RETURNING EXISTS (SELECT FROM log_outbox WHERE kind = 'policy')
+    OR EXISTS (SELECT FROM log_entries WHERE idx >= $3 AND kind = 'policy');
 
 -- renew: a longer lease, while it is held
 UPDATE signing_requests SET lease_until = clock_timestamp() + $3 * interval '1 second'
@@ -62,6 +64,12 @@ WHERE id = $1 AND fence = $2 AND state = 'claimed' RETURNING release_id;
 
 -- lock_release: the release row first, in every transaction
 SELECT id FROM releases WHERE id = $1 FOR NO KEY UPDATE;
+
+-- lock_release_and_policy: the release row first; and no policy entry is enqueued before this transaction ends
+SELECT id, pg_advisory_xact_lock_shared(4853140) FROM releases WHERE id = $1 FOR NO KEY UPDATE;
+
+-- lock_policy: once no decision entry is being enqueued, whose transaction looked for this policy entry before it was there
+SELECT pg_advisory_xact_lock(4853140);
 
 -- fix_digest: a release has one digest that was signed
 INSERT INTO signed_digests (release_id, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;

@@ -235,20 +235,26 @@ async def test_a_policy_that_the_api_does_not_have_signs_nothing(scene):
     assert await scene.standing() == ("waiting", "policies-differ")
 
 
-OLDER = {
-    "an older serial": ("policy-older", make_policy(serial=1)),
-    "the same serial with other words": ("policy-differs", make_policy(serial=2, dissent_limit=1)),
-}
-
-
-@pytest.mark.parametrize(("code", "policy"), OLDER.values(), ids=OLDER)
-async def test_a_policy_file_halts_the_signer_that_has(scene, code, policy):
-    await scene.queued()
+async def newer_in_force(scene):
     newest = under(scene.signing, make_policy(serial=2))
     await newest.conclusions.refuse_other_policy()
     await scene.caught_up()
-    await scene.loads(policy)
-    await scene.halts(code)
+
+
+async def test_an_older_policy_file_signs_nothing_and_the_request_waits_for_the_newer(scene):
+    await scene.queued()
+    await newer_in_force(scene)
+    await scene.loads(make_policy(serial=1))
+    async with scene.untouched():
+        await scene.sign()
+    assert await scene.standing() == ("waiting", "policy-older")
+
+
+async def test_a_policy_file_of_the_same_serial_with_other_words_halts_the_signer(scene):
+    await scene.queued()
+    await newer_in_force(scene)
+    await scene.loads(make_policy(serial=2, dissent_limit=1))
+    await scene.halts("policy-differs")
 
 
 async def test_every_table_but_the_logs_restored_halts_the_signer(scene):

@@ -75,7 +75,8 @@ async def sign_next(signing):
 
 
 def under(signing, policy):
-    """The same signer with another policy file, whose log is the same."""
+    """The same signer once it has loaded another policy file, whose log is the same."""
+    signing.past.load(policy, alone=True)
     conclusions = Conclusions(signing.queue, signing.past, policy, seal())
     return dataclasses.replace(signing, policy=policy, conclusions=conclusions)
 

@@ -303,7 +303,7 @@ async def test_a_lease_that_really_runs_out_lets_the_next_signer_in_and_the_late
     await asyncio.sleep(0.4)
     second = await queue.claim(30)
     assert (first.fence, second.fence) == (1, 2)
-    for late in (queue.renew(first, 30), queue.decide(first, None, (), None), queue.adopt(first)):
+    for late in (queue.renew(first, 30), queue.decide(first, None, (), None, 0), queue.adopt(first)):
         with pytest.raises(Exception) as raised:
             await late
         assert raised.value.code == "lease-over"

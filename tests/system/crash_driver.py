@@ -71,7 +71,7 @@ class Newcomer(Conclusions):
         self._doom = doom
 
     async def refuse_other_policy(self):
-        await Stepped(self._doom, super().refuse_other_policy())
+        return await Stepped(self._doom, super().refuse_other_policy())
 
 
 class Follower:
@@ -135,6 +135,7 @@ async def sign(plan, signers, victim, doom):
         if victim == "newcomer":
             policy = make_policy(serial=(await past.policy())[0] + 1)
             queue = AnyPolicyQueue(pool, policy)
+            past.load(policy, alone=True)
             conclusions = Newcomer(doom, queue, past, policy, seal())
             parts |= {"policy": policy, "queue": queue, "conclusions": conclusions}
         signing = make_signing(pool, Listener(), None, None, folder, **parts)

@@ -31,7 +31,7 @@ async def entries(stand, sequencer):
     queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
     job = await queue.claim(60)
     decided = decision(ONE, evidence=EVIDENCE.sha256.hex())
-    await queue.decide(job, decided, [EVIDENCE, POLICY], await queue.evidence(job))
+    await queue.decide(job, decided, [EVIDENCE, POLICY], await queue.evidence(job), 0)
     await sequencer(await stand.book()).sequence()
     signed = signature(ONE, release=P.id, summary=SUMMARY.sha256.hex())
     await queue.signed(job, made(), signed, [SUMMARY])

@@ -172,7 +172,7 @@ async def test_when_a_decision_was_told_is_shown(stand, ledger):
     assert (await ledger.request(request_id(1))).decided_at is None
     queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
     job = await queue.claim(60)
-    await queue.decide(job, decision(request_id(1)), [], await queue.evidence(job))
+    await queue.decide(job, decision(request_id(1)), [], await queue.evidence(job), 0)
     assert (await ledger.request(request_id(1))).decided_at > job.clock
 
 

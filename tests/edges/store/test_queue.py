@@ -63,14 +63,14 @@ async def test_a_decision_is_told_with_what_it_names_and_its_time(stand, queue):
     assert job.request.decided_at is None
     hints = await stand.heard("attestor_outbox")
     document_ = document(b"evidence")
-    await queue.decide(job, decision(ONE), [document_, document_], await queue.evidence(job))
+    await queue.decide(job, decision(ONE), [document_, document_], await queue.evidence(job), 0)
     assert await told(stand) == [decision(ONE).entry]
     assert await hints() == [""]
     kept = await stand.owner.fetch("SELECT sha256, body FROM log_documents")
     assert [tuple(row) for row in kept] == [(document_.sha256, document_.body)]
     assert (await request_row(stand))["decided_at"] is not None
     # A later decision names the same documents, and has the next number.
-    await queue.decide(job, decision(ONE, number=1), [document_], await queue.evidence(job))
+    await queue.decide(job, decision(ONE, number=1), [document_], await queue.evidence(job), 0)
     assert len(await told(stand)) == 2
 
 
@@ -91,11 +91,11 @@ async def test_a_decision_on_other_evidence_than_there_is_is_not_told(stand, que
     job = await queue.claim(60)
     evidence = await queue.evidence(job)
     await move(stand.owner)
-    await refused(queue.decide(job, decision(ONE), [document(b"evidence")], evidence), "evidence-moved")
+    await refused(queue.decide(job, decision(ONE), [document(b"evidence")], evidence, 0), "evidence-moved")
     assert await told(stand) == []
     assert await stand.owner.fetchval("SELECT count(*) FROM log_documents") == 0
     assert (await request_row(stand))["decided_at"] is None
-    await queue.decide(job, decision(ONE), [], await queue.evidence(job))
+    await queue.decide(job, decision(ONE), [], await queue.evidence(job), 0)
 
 
 async def test_a_vote_that_comes_while_the_decision_is_told_waits_for_it(stand, queue):
@@ -106,7 +106,7 @@ async def test_a_vote_that_comes_while_the_decision_is_told_waits_for_it(stand, 
     transaction = api.transaction()
     await transaction.start()
     await api.execute(lock, bytes.fromhex(P.id))
-    deciding = asyncio.create_task(queue.decide(job, decision(ONE), [], evidence))
+    deciding = asyncio.create_task(queue.decide(job, decision(ONE), [], evidence, 0))
     await stand.until_blocked()
     await add_vote(api, "carol", b"c", b"carol's envelope")
     await transaction.commit()
@@ -118,26 +118,26 @@ async def test_a_vote_that_comes_while_the_decision_is_told_waits_for_it(stand, 
 async def test_a_decision_of_a_number_that_was_used_is_not_told(stand, queue, sequencer, number, sequenced):
     job = await queue.claim(60)
     evidence = await queue.evidence(job)
-    await queue.decide(job, decision(ONE, number=1), [], evidence)
+    await queue.decide(job, decision(ONE, number=1), [], evidence, 0)
     if sequenced:
         assert await sequencer(await stand.book()).sequence() == 1
     before = await told(stand)
     other = decision(ONE, number=number, reason="other")
-    await refused(queue.decide(job, other, [document(b"x")], evidence), "log-behind")
+    await refused(queue.decide(job, other, [document(b"x")], evidence, 0), "log-behind")
     assert (await request_row(stand))["state"] == "claimed"
     assert await told(stand) == before
-    await queue.decide(job, decision(ONE, number=2), [], evidence)
+    await queue.decide(job, decision(ONE, number=2), [], evidence, 0)
 
 
 async def test_nothing_is_told_without_the_fence(stand, queue):
     job = await queue.claim(60)
     late, evidence = replace(job, fence=job.fence - 1), await queue.evidence(job)
-    await refused(queue.decide(late, decision(ONE), [document(b"x")], evidence), "lease-over")
+    await refused(queue.decide(late, decision(ONE), [document(b"x")], evidence, 0), "lease-over")
     await refused(queue.signed(late, made(), signature(ONE), [document(b"x")]), "lease-over")
     await queue.give_back(late, State.REFUSED, "r", "s", 0, entry=decision(ONE, verdict="refuse"))
     assert (await told(stand), (await request_row(stand))["state"]) == ([], "claimed")
     await stand.owner.execute("UPDATE signing_requests SET lease_until = now()")
-    await refused(queue.decide(job, decision(ONE), [], evidence), "lease-over")
+    await refused(queue.decide(job, decision(ONE), [], evidence, 0), "lease-over")
     await refused(queue.signed(job, made(), signature(ONE), []), "lease-over")
     assert await told(stand) == []
     for table in ("log_documents", "signatures", "signed_digests"):
