@@ -13,6 +13,7 @@ from attestor.core.errors import (
     Halted,
     Malformed,
     Missing,
+    OverRate,
     Rejected,
     TooLarge,
     Unavailable,
@@ -73,7 +74,7 @@ def problem_of(error: Exception, request_id: str) -> Problem:
         detail=error.sentence,
         code=error.code,
         request_id=request_id,
-        retry_after=error.retry_after if isinstance(error, Exhausted) else None,
+        retry_after=error.retry_after if isinstance(error, OverRate) else None,
     )
 
 

@@ -12,6 +12,7 @@ from attestor.core.errors import (
     Forbidden,
     Malformed,
     Missing,
+    OverRate,
     Rejected,
     TooLarge,
     Unavailable,
@@ -61,8 +62,8 @@ def error_of(status: int, raw: bytes) -> AttestorError:
         code, sentence = "answer-unreadable", f"The service answered {status} without saying why; is this its address?"
     else:
         code, sentence = problem.code, f"{problem.detail} (request {problem.request_id})"
-        if CLASSES.get(status) is Exhausted:
-            return Exhausted(code, sentence, retry_after=problem.retry_after)
+        if problem.retry_after is not None:
+            return OverRate(code, sentence, retry_after=problem.retry_after)
     if status >= _FIRST_SERVER_FAILURE:
         return Unavailable(code, sentence)
     return CLASSES.get(status, Rejected)(code, sentence)

@@ -7,7 +7,7 @@ from typing import TypeVar
 import aiohttp
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_before_delay, wait_random_exponential
 
-from attestor.core.errors import Exhausted, Rejected, Unavailable
+from attestor.core.errors import OverRate, Rejected, Unavailable
 
 T = TypeVar("T")
 
@@ -20,14 +20,14 @@ class Unreachable(Unavailable):
 
 
 async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeatable: bool = True) -> T:
-    """The result of *call*, tried again until the deadline while it raises ``Unavailable``, or ``Exhausted`` that says for how long.
+    """The result of *call*, tried again until the deadline while it raises ``Unavailable``, or ``OverRate``, which says for how long.
 
     A call that is not *repeatable* is only made again where the service said that it did not do it.
     """
 
     def may_pass(error: BaseException) -> bool:
-        if isinstance(error, Exhausted):
-            return error.retry_after is not None
+        if isinstance(error, OverRate):
+            return True
         return isinstance(error, Unavailable) and (repeatable or not isinstance(error, Unreachable))
 
     tries = AsyncRetrying(
@@ -46,7 +46,7 @@ async def patiently(call: Callable[[], Awaitable[T]], *, seconds: float, repeata
 
 def _pause(state: RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome is not None else None
-    return (isinstance(error, Exhausted) and error.retry_after) or _backoff(state)
+    return error.retry_after if isinstance(error, OverRate) else _backoff(state)
 
 
 async def reached(call: Callable[[], Awaitable[T]]) -> T:

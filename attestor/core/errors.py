@@ -38,9 +38,13 @@ class TooLarge(Rejected):
 
 
 class Exhausted(Rejected):
-    """A count is used up; ``retry_after`` seconds later the same call may succeed, without it never. (429)"""
+    """A count is used up. (429)"""
 
-    def __init__(self, code: str, sentence: str, *, retry_after: int | None = None) -> None:
+
+class OverRate(Exhausted):
+    """A count is used up for now: ``retry_after`` whole seconds later the same call may succeed. (429 with Retry-After)"""
+
+    def __init__(self, code: str, sentence: str, *, retry_after: int) -> None:
         super().__init__(code, sentence)
         self.retry_after = retry_after
 

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from attestor.core.claims import claims_of
 from attestor.core.envelope import Signed, Verified, verify
-from attestor.core.errors import AttestorError, Exhausted, Forbidden, Missing, Rejected
+from attestor.core.errors import AttestorError, Forbidden, Missing, OverRate, Rejected
 from attestor.core.limits import peer_of
 from attestor.core.policy import Policy
 from attestor.core.statement import WithdrawalStatement, parse_attestation, read_statement
@@ -107,7 +107,7 @@ class Admission:
         try:
             if _in_vain(answer):
                 self._peers.spend(peer)
-        except Exhausted as spent:
+        except OverRate as spent:
             return spent
         return answer
 
@@ -177,8 +177,7 @@ def _in_vain(answer: Receipt | AttestorError) -> bool:
     """Whether nothing came of what was verified, for a reason of its own: not the database's, nor one that passes."""
     if isinstance(answer, Receipt):
         return answer.replay
-    passes = isinstance(answer, Exhausted) and answer.retry_after is not None
-    return isinstance(answer, Rejected) and not passes
+    return isinstance(answer, Rejected) and not isinstance(answer, OverRate)
 
 
 async def record_each(

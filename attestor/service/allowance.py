@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from attestor.core.errors import Exhausted
+from attestor.core.errors import OverRate
 from attestor.core.limits import FRESH, Rate, Rates, after_one, retry_after, wait_before
 
 MAX_KEYS: Final = 1 << 16
@@ -16,7 +16,7 @@ MAX_KEYS: Final = 1 << 16
 
 Ticks = Callable[[], int]
 """Nanoseconds of a clock that never steps back."""
-Refusal = Callable[[str, int], Exhausted]
+Refusal = Callable[[str, int], OverRate]
 """The error for a key that has to wait so many seconds."""
 
 
@@ -37,7 +37,7 @@ class Allowance:
         return len(self._young) + len(self._old)
 
     def refuse_spent(self, key: str) -> None:
-        """Raise the ``Exhausted`` of this allowance when *key* has nothing left; uses up nothing."""
+        """Raise the ``OverRate`` of this allowance when *key* has nothing left; uses up nothing."""
         now = self._ticks()
         if wait := wait_before(self._rate, self._whole_at(key, now), now, held=self._held[key]):
             raise self._refusal(key, retry_after(wait))
@@ -96,7 +96,7 @@ class Hold:
         self.keys: list[str] = []
 
     def take(self, keys: frozenset[str]) -> None:
-        """Hold one of each key, or none of any: raises the allowance's ``Exhausted``."""
+        """Hold one of each key, or none of any: raises the allowance's ``OverRate``."""
         self._take(keys)
         self.keys += keys
 
@@ -110,24 +110,24 @@ class Allowances:
         self.operators = Allowance(rates.payloads, ticks, _operator)
 
 
-def _requester(name: str, seconds: int) -> Exhausted:
-    return Exhausted(
+def _requester(name: str, seconds: int) -> OverRate:
+    return OverRate(
         "requester-limit",
         f"Requester {name} has opened as many signing requests as it may for now; ask again in {seconds} s.",
         retry_after=seconds,
     )
 
 
-def _peer(address: str, seconds: int) -> Exhausted:
-    return Exhausted(
+def _peer(address: str, seconds: int) -> OverRate:
+    return OverRate(
         "peer-limit",
         f"{address} has sent as many replayed or refused attestations as it may for now; send this again in {seconds} s.",
         retry_after=seconds,
     )
 
 
-def _operator(name: str, seconds: int) -> Exhausted:
-    return Exhausted(
+def _operator(name: str, seconds: int) -> OverRate:
+    return OverRate(
         "operator-limit",
         f"Operator {name} has stated as many new payloads as it may for now; send this again in {seconds} s.",
         retry_after=seconds,

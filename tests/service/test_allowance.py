@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attestor.core.errors import Exhausted
+from attestor.core.errors import OverRate
 from attestor.core.limits import Rate
 from attestor.service.allowance import Allowance
 
@@ -20,7 +20,7 @@ class Clock:
 
 
 def refusal(key, seconds):
-    return Exhausted("spent", f"{key} waits.", retry_after=seconds)
+    return OverRate("spent", f"{key} waits.", retry_after=seconds)
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def allowance(clock):
 def spends(allowance, key):
     try:
         allowance.spend(key)
-    except Exhausted:
+    except OverRate:
         return False
     return True
 
@@ -44,7 +44,7 @@ def spends(allowance, key):
 def test_each_key_has_its_own_and_is_told_when_to_come_back(allowance, clock):
     assert [spends(allowance, "one") for _ in range(4)] == [True, True, True, False]
     assert spends(allowance, "other")
-    with pytest.raises(Exhausted) as refused:
+    with pytest.raises(OverRate) as refused:
         allowance.refuse_spent("one")
     assert refused.value.retry_after == 1
     clock.now += SECOND
@@ -78,7 +78,7 @@ def test_what_was_held_is_used_up_at_the_end(allowance, clock):
 def test_of_several_keys_all_are_held_or_none(allowance):
     while spends(allowance, "b"):
         pass
-    with pytest.raises(Exhausted), allowance.holding() as hold:
+    with pytest.raises(OverRate), allowance.holding() as hold:
         hold.take(frozenset({"a", "b"}))
     assert [spends(allowance, "a") for _ in range(4)] == [True, True, True, False]
 
