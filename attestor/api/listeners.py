@@ -169,10 +169,12 @@ class _Opened:
             raise Unavailable("listener-in-use", f"{host}:{port} cannot be opened: {error.strerror}.") from None
 
     async def close(self) -> None:
-        if self._socket is not None:
-            self._socket.remove()
-            self._socket = None
+        opened, self._socket = self._socket, None
+        if opened is not None:
+            opened.remove()
         await self.runner.cleanup()
+        if opened is not None:
+            opened.close()
 
 
 class _Connection(web.RequestHandler):

@@ -34,11 +34,14 @@ class UnixSocket:
         self._made = _identity(path)
 
     def remove(self) -> None:
-        """Remove the file, if it is still this one."""
-        self.socket.close()
+        """Remove the file, if it is still this one: nobody new can connect."""
         with suppress(FileNotFoundError):
             if _identity(self._path) == self._made:
                 self._path.unlink()
+
+    def close(self) -> None:
+        """Let another service open one here."""
+        self.socket.close()
         os.close(self._lock)
 
 
