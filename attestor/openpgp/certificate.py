@@ -3,7 +3,6 @@
 Subkeys, other people's certifications and secret parts are refused: a release key lives in the HSM and has one purpose.
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
@@ -11,15 +10,14 @@ from typing import Final
 from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Malformed, Rejected, TooLarge
 from attestor.openpgp.keys import KeyPacket, PublicKey, key_from_pem, read_key
-from attestor.openpgp.numbers import read_raw, verifies
-from attestor.openpgp.reading import SignatureFields, Subpacket, read_packets, read_signature, read_time
+from attestor.openpgp.numbers import HASHES, read_raw, verifies
+from attestor.openpgp.reading import SignatureFields, Subpacket, names_issuer, read_packets, read_signature, read_time
 from attestor.openpgp.vendor import KeyFlags, SignatureType
 from attestor.openpgp.writing import PUBLIC_KEY_ALGORITHM, UnsignedPacket, whole_seconds, write_packet, write_signature
 
 MAX_CERTIFICATE: Final = 64 * 1024
 MAX_USER_ID: Final = 255
 
-_HASHES: Final = {8: hashlib.sha256, 9: hashlib.sha384, 10: hashlib.sha512}
 _CERTIFICATIONS: Final = range(0x10, 0x14)
 _CREATED, _KEY_EXPIRES, _ISSUER, _FLAGS, _FINGERPRINT = 2, 9, 16, 27, 33
 # Preferences (11, 21, 22, 23, 24, 34, 39), notation, primary user id, policy URI and features change nothing for us.
@@ -150,13 +148,14 @@ def _require_binding(key: KeyPacket, binding: SignatureFields) -> None:
     if (
         binding.kind not in _CERTIFICATIONS
         or binding.algorithm != PUBLIC_KEY_ALGORITHM[key.algorithm]
-        or binding.hash not in _HASHES
+        or binding.hash not in HASHES
     ):
         raise Rejected(
             "certificate-unsupported", "The user id's signature is no certification with SHA-256, 384 or 512."
         )
     _require_subpackets(binding)
-    _require_issuer(key, (*binding.hashed, *binding.unhashed))
+    if not names_issuer((*binding.hashed, *binding.unhashed), key.fingerprint):
+        raise Rejected("certificate-invalid", "The user id's signature does not name the key itself as its issuer.")
     created = _single(binding.hashed, _CREATED)
     if created is None or read_time(created) < key.created:
         raise Rejected("certificate-invalid", "The self-certification has no creation time, or is older than its key.")
@@ -174,14 +173,6 @@ def _require_subpackets(binding: SignatureFields) -> None:
         raise Rejected(
             "certificate-unsupported", "The unhashed subpackets of the self-certification hold more than the issuer."
         )
-
-
-def _require_issuer(key: KeyPacket, subpackets: tuple[Subpacket, ...]) -> None:
-    fingerprint = bytes.fromhex(key.fingerprint)
-    expected = {_ISSUER: fingerprint[-8:], _FINGERPRINT: b"\x04" + fingerprint}
-    named = [each for each in subpackets if each.type in expected]
-    if not named or any(each.body != expected[each.type] for each in named):
-        raise Rejected("certificate-invalid", "The user id's signature does not name the key itself as its issuer.")
 
 
 def _single(subpackets: tuple[Subpacket, ...], type_: int) -> bytes | None:
@@ -203,4 +194,4 @@ def _expiry(key: KeyPacket, binding: SignatureFields) -> datetime | None:
 def _digest(key: KeyPacket, user_id: str, trailer: bytes, hash_id: int) -> bytes:
     """RFC 4880, 5.2.4: the key, the user id with a length of four octets, the trailer."""
     text = user_id.encode()
-    return _HASHES[hash_id](key.hashed + b"\xb4" + len(text).to_bytes(4, "big") + text + trailer).digest()
+    return HASHES[hash_id](key.hashed + b"\xb4" + len(text).to_bytes(4, "big") + text + trailer).digest()

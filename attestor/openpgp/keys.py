@@ -25,7 +25,7 @@ MIN_RSA_BITS: Final = 2048
 MAX_RSA_BITS: Final = 8192  # the most that a NetHSM makes; longer ones only cost the verifier time
 MIN_RSA_EXPONENT: Final = 65537  # FIPS 186-5, A.1.1
 
-_UNSUPPORTED: Final = "A release key is an OpenPGP version 4 key: Ed25519, RSA, P-256, P-384 or P-521."
+_UNSUPPORTED: Final = "The key is no OpenPGP version 4 key of type Ed25519, RSA, P-256, P-384 or P-521."
 _CURVES: Final = {SECP256R1: Algorithm.P256, SECP384R1: Algorithm.P384, SECP521R1: Algorithm.P521}
 _OIDS: Final = {
     Algorithm.ED25519: EllipticCurveOID.Ed25519,
@@ -93,7 +93,7 @@ def _read_material(body: bytes) -> object:
         return Packet(bytearray(write_packet(6, body))).keymaterial.__pubkey__()
     except Exception as error:  # PGPy lets out whatever it trips over: IndexError, AttributeError, pyasn1's own
         raise Malformed(
-            "openpgp-malformed", "The public key cannot be read: of a curve that no release key has, or damaged."
+            "openpgp-malformed", "The public key cannot be read: of a curve that is not supported here, or damaged."
         ) from error
 
 
@@ -106,9 +106,7 @@ def _supported(key: object) -> tuple[Algorithm, PublicKey]:
     if not isinstance(key, RSAPublicKey):
         raise Rejected("key-unsupported", _UNSUPPORTED)
     if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS or key.public_numbers().e < MIN_RSA_EXPONENT:
-        raise Rejected(
-            "key-weak", f"An RSA release key has {MIN_RSA_BITS} to {MAX_RSA_BITS} bits and an exponent from 65537."
-        )
+        raise Rejected("key-weak", f"An RSA key has {MIN_RSA_BITS} to {MAX_RSA_BITS} bits and an exponent from 65537.")
     return Algorithm.RSA, key
 
 

@@ -3,6 +3,7 @@
 Verification takes a digest, because the file is long gone: PGPy hashes whole messages, so `cryptography` verifies here.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,9 @@ from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAl
 
 from attestor.core.errors import Malformed
 from attestor.openpgp.keys import PublicKey
+
+HASHES: Final = {8: hashlib.sha256, 9: hashlib.sha384, 10: hashlib.sha512}
+"""The hashes that are taken, by their ids (RFC 4880, 9.4)."""
 
 _BY_SIZE: Final[dict[int, HashAlgorithm]] = {32: SHA256(), 48: SHA384(), 64: SHA512()}
 

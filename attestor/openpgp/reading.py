@@ -4,11 +4,15 @@ RFC 4880, 4.2 (packet headers), 5.2.3 (version 4 signatures), 5.2.3.1 (subpacket
 here judges a value; it only makes sure that two readers cannot see different values in the same bytes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 from attestor.core.errors import Malformed
+
+_ISSUER: Final = 16
+_ISSUER_FINGERPRINT: Final = 33
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,25 @@ def read_notation(body: bytes) -> tuple[bytes, bytes]:
     if cursor:
         raise Malformed("openpgp-malformed", "A notation is longer than its lengths say.")
     return name, value
+
+
+def single(subpackets: Iterable[Subpacket], type_: int) -> bytes | None:
+    """The body of the one subpacket of this type, or none.
+
+    :raises Malformed: there are several, so two readers could take two.
+    """
+    bodies = [each.body for each in subpackets if each.type == type_]
+    if len(bodies) > 1:
+        raise Malformed("openpgp-malformed", f"A signature has {len(bodies)} subpackets of type {type_}.")
+    return bodies[0] if bodies else None
+
+
+def names_issuer(subpackets: Iterable[Subpacket], fingerprint: str) -> bool:
+    """Whether issuer key id and issuer fingerprint name this key: at least one is there, and neither another."""
+    whole = bytes.fromhex(fingerprint)
+    expected = {_ISSUER: whole[-8:], _ISSUER_FINGERPRINT: b"\x04" + whole}
+    named = [each for each in subpackets if each.type in expected]
+    return bool(named) and all(each.body == expected[each.type] for each in named)
 
 
 def _new_length(cursor: _Cursor) -> int:
