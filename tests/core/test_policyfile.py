@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from datetime import UTC, datetime
 from ipaddress import ip_network
 
@@ -323,6 +324,10 @@ WRONG = [
     ("a scope of another architecture than the tier's", swap('arch = "x86_64" }', 'arch = "i686" }'), "tiers.iso.operators", "'iso-host' has no key"),
     ("a client shared by two requesters", more(f'[requesters.other]\nclients = ["{CLIENT}"]\n'), "requesters.other.clients", "already stands under requester build-service"),
     ("a client twice", swap(f'["{CLIENT}"]', f'["{CLIENT}", "{CLIENT}"]'), "requesters.build-service.clients", "already stands"),
+    ("neither clients nor users", swap(f'clients = ["{CLIENT}"]', "users = []"), "requesters.build-service.clients", "must not be empty"),
+    ("a user of two requesters", swap(f'clients = ["{CLIENT}"]', f'clients = ["{CLIENT}"]\nusers = ["relay"]\n[requesters.other]\nusers = ["relay"]'), "requesters.other.users", "already stands under requester build-service"),
+    ("a user twice", swap(f'clients = ["{CLIENT}"]', 'users = ["relay", "relay"]'), "requesters.build-service.users", "already stands"),
+    ("a user's number", swap(f'clients = ["{CLIENT}"]', 'users = ["1000"]'), "requesters.build-service.users", "name of a system user"),
     ("a client in upper case", swap(CLIENT, CLIENT.upper()), "requesters.build-service.clients", "lower-case hex"),
     ("a client cut short", swap(CLIENT, CLIENT[:-1]), "requesters.build-service.clients", "lower-case hex"),
     ("a network with host bits", swap("192.0.2.0/24", "192.0.2.1/24"), "tiers.packages.networks", "host bits set"),
@@ -452,3 +457,16 @@ def test_law_any_bytes_are_refused(raw):
     with pytest.raises(Rejected) as refused:
         parse_policy(raw, "p")
     assert refused.value.code == "policy-invalid"
+
+
+def test_a_requester_may_be_a_user_of_the_host_alone_and_a_tier_be_asked_over_its_socket_alone():
+    text = POLICY.replace(f'clients = ["{CLIENT}"]', 'users = ["signstar-relay"]')
+    before = parse_policy(POLICY.encode(), "policy.toml")
+    after = parse_policy(re.sub("networks = .*", 'networks = ["unix"]', text).encode(), "policy.toml")
+    assert after.requester_of_user("signstar-relay") == "build-service"
+    assert after.requester_of_user("root") is None
+    assert after.requester_known_by(CLIENT) is None
+    assert [(tier.unix, tier.networks, tier.places) for tier in after.tiers] == [(True, (), ("unix",))] * len(
+        after.tiers
+    )
+    assert {tier.unix for tier in before.tiers} == {False}
