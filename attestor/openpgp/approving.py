@@ -1,7 +1,7 @@
 """Approvers' detached OpenPGP signatures, as their own gpg makes them, under the certificate that the policy pins.
 
-RFC 4880, 5.2. PGPy's own ``verify`` is not asked: it takes any hash and type, the first of several packets, subkeys that
-nobody bound, and looks at neither time nor revocation of the key that it ends up with.
+RFC 4880, 5.2. PGPy's own ``verify`` is not asked: version 0.6.0 was seen to say yes to gpg's signatures with SHA-1, in text
+mode, past their own expiry, with a critical notation, to the first of two, and all that under a revoked, expired key.
 """
 
 from dataclasses import dataclass
