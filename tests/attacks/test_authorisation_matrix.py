@@ -111,7 +111,8 @@ ROLES = {
     "the right requester at a listener for readers": Role("reading", frozenset({"read"})),
     "the right requester at the listener for operators": Role("operate", frozenset({"operate"})),
     "a user of the host that no requester has": Role("unix", LOCAL),
-    "a user of the host whose tier is not asked there": Role("unix", LOCAL, known=True),
+    "a user of the host that another tier has": Role("unix", LOCAL, known=True),
+    "the right user of the host where its tier is not asked": Role("unix", LOCAL, known=True),
     "the right user of the host": Role("unix", LOCAL, known=True, may_ask=True),
 }
 
@@ -141,8 +142,9 @@ def test_every_row_of_the_table_stands_on_this_page_and_none_besides():
 # --- The service, and one release in each state ------------------------------------------------------------------------
 
 
-def policy_with(keys):
-    """Packages: asked by `build-service` from 127.0.0.1, and over the socket; debs: by `other`, from anywhere but there."""
+def policy_with(keys, *, unix):
+    """Packages: asked by `build-service` from 127.0.0.1, and by `relay` over the socket; debs: by `stranger` from the whole host."""
+    networks = ["127.0.0.1/32", *(["unix"] if unix else [])]
     text = (
         make_policy()
         .raw.decode()
@@ -151,7 +153,7 @@ def policy_with(keys):
     )
     head, packages, rest = text.partition("[tiers.packages]")
     packages, mark, after = rest.partition("[tiers.debs]")
-    packages = packages.replace('["192.0.2.0/24"]', '["127.0.0.1/32", "unix"]').replace(
+    packages = packages.replace('["192.0.2.0/24"]', json.dumps(networks)).replace(
         '["build-service"]', '["build-service", "relay"]'
     )
     after = after.replace('["build-service"]', '["stranger"]').replace('["192.0.2.0/24"]', '["127.0.0.0/8"]')
@@ -193,8 +195,8 @@ class World:
         self.ids = {"absent": SOMEBODY}
         self.ports = {}
 
-    async def open(self, **rates):
-        gate = await self.ground.gate(policy_with(self.keys), **rates)
+    async def open(self, *, unix=True, **rates):
+        gate = await self.ground.gate(policy_with(self.keys, unix=unix), **rates)
         mutual = TlsFiles(
             self.folder / "server/server.pem", self.folder / "server/server.key", self.folder / "ca/ca.pem"
         )
@@ -309,7 +311,7 @@ async def world(ground, keys, tmp_path, monkeypatch):
 def user_of(name):
     if "no requester has" in name:
         return "mallory"
-    return "elsewhere-user" if "not asked there" in name else "relay-user"
+    return "elsewhere-user" if "another tier" in name else "relay-user"
 
 
 def differs(path):
@@ -320,7 +322,7 @@ def differs(path):
 @pytest.mark.parametrize("name", ROLES)
 async def test_each_row_in_each_state_with_each_method_answers(world, name):
     role, paths = ROLES[name], sorted({row.path for row in ROWS})
-    await world.open()
+    await world.open(unix="where its tier is not asked" not in name)
     sessions = {each: await world.session(each) for each in {"nobody", "the right requester", name}}
     await world.furnish(sessions)
     world.called["unix"] = user_of(name)
