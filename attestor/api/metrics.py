@@ -19,6 +19,9 @@ class Standing:
     """How signers and log stand at one moment; tree sizes in entries."""
 
     signers: Sequence[SignerStatus]
+    policy_serial: int
+    """Of the policy in force in this process."""
+    policy_digest: str
     size: int
     published: int
     backlog_seconds: float
@@ -39,6 +42,15 @@ class _StandingGauges(Collector):
         for signer in self.known.signers:
             halted.add_metric((signer.instance, signer.code), int(signer.halted))
         yield halted
+        serial = GaugeMetricFamily("attestor_policy_serial", "Serial of the policy in force", labels=("role",))
+        serial.add_metric(("api",), self.known.policy_serial)
+        yield serial
+        agreed = GaugeMetricFamily(
+            "attestor_policy_agreed", "1 where a signer has the policy of this process", labels=("instance",)
+        )
+        for signer in self.known.signers:
+            agreed.add_metric((signer.instance,), int(signer.policy_digest == self.known.policy_digest))
+        yield agreed
         yield GaugeMetricFamily("attestor_log_size", "Entries that the log holds", self.known.size)
         yield GaugeMetricFamily("attestor_log_published", "Entries that readers are shown", self.known.published)
         waits = "Seconds for which the oldest entry waits to be appended"

@@ -13,7 +13,9 @@ from prometheus_client import CollectorRegistry
 
 from attestor.api import listeners as door
 from attestor.app.clock import now
-from attestor.app.parts import database_probe, log_probe, signer_probe, standing
+from attestor.app.ending import until
+from attestor.app.parts import database_probe, log_probe, policy_probe, signer_probe, standing
+from attestor.app.policyfile import PolicyFile
 from attestor.config import Config, ServedListener
 from attestor.content.spool import Spool
 from attestor.core.errors import AttestorError
@@ -24,7 +26,7 @@ from attestor.store.listen import listening
 from attestor.store.log import PostgresLog
 from attestor.store.pool import Settings, connect
 
-_REEVALUATE_SECONDS: Final = 5.0
+_REEVALUATE_SECONDS: Final = 2.0
 _TIDY_SECONDS: Final = 300.0
 _REEVALUATE_AT_ONCE: Final = 200
 
@@ -32,8 +34,9 @@ log = structlog.get_logger("attestor.api")
 
 
 @asynccontextmanager
-async def api(config: Config) -> AsyncIterator[door.Running]:
+async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[door.Running]:
     """Serve every listener of the deployment for as long as the context lasts; leaving answers what is under way."""
+    file = file or PolicyFile(config)
     view = config.for_role("api")
     settings = Settings(dsn=view.dsn.reveal())
     spool = Spool(
@@ -55,8 +58,11 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
             rates=config.limits,
             ticks=time.monotonic_ns,
         )
-        await stack.enter_async_context(_again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS))
-        await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS))
+        changed = asyncio.Event()
+        reevaluated = partial(_reevaluated, gate)
+        await stack.enter_async_context(_again("reevaluation", reevaluated, _REEVALUATE_SECONDS, changed))
+        await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS, asyncio.Event()))
+        await stack.enter_async_context(file.watched(gate.load, changed.set))
         running = await door.serve(
             [_listener(served) for served in view.listeners],
             gate,
@@ -64,9 +70,10 @@ async def api(config: Config) -> AsyncIterator[door.Running]:
             probes=(
                 database_probe(pool, now),
                 signer_probe(ledger, now),
-                log_probe(source, pool, config.policy.log),
+                log_probe(source, pool, file),
+                policy_probe(ledger, file, now),
             ),
-            standing=standing(ledger, pool, now),
+            standing=standing(ledger, pool, file, now),
         )
         log.info("serving", addresses=running.named)
         try:
@@ -90,8 +97,10 @@ def _listener(served: ServedListener) -> door.Listener:
 
 
 @asynccontextmanager
-async def _again(name: str, work: Callable[[], Awaitable[bool]], seconds: float) -> AsyncIterator[None]:
-    """Do *work* every so many seconds, and at once again while it says that there is more; a failure is logged."""
+async def _again(
+    name: str, work: Callable[[], Awaitable[bool]], seconds: float, due: asyncio.Event
+) -> AsyncIterator[None]:
+    """Do *work* every so many seconds, when it is *due*, and at once again while it says that there is more; a failure is logged."""
 
     async def repeat() -> None:
         while True:
@@ -100,7 +109,10 @@ async def _again(name: str, work: Callable[[], Awaitable[bool]], seconds: float)
             except AttestorError as error:
                 more = False
                 log.warning(name, code=error.code, detail=error.sentence)
-            await asyncio.sleep(0 if more else seconds)
+            if not more:
+                await until(due, asyncio.sleep(seconds))
+            due.clear()
+            await asyncio.sleep(0)
 
     task = asyncio.create_task(repeat(), name=name)
     try:

@@ -1,8 +1,9 @@
-"""How a process ends: on SIGTERM or SIGINT, and by what halted it."""
+"""What signals ask of a process: to end, on SIGTERM or SIGINT, and to read its policy again, on SIGHUP; and what halted it."""
 
 import asyncio
 import signal
-from collections.abc import Awaitable
+import sys
+from collections.abc import Awaitable, Callable
 
 from attestor.core.errors import Halted
 
@@ -14,6 +15,26 @@ def stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     return stop
+
+
+def wait_for_hangups() -> None:
+    """From here on SIGHUP ends no process of ours; who listens to it, comes later."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
+def on_hangup(asked: Callable[[], None], stop: asyncio.Event) -> None:
+    """Call *asked* on SIGHUP, and once now for one that came too early; a terminal that is gone ends the process as ever."""
+    terminal = _has_terminal()
+
+    def hung_up() -> None:
+        (stop.set if terminal and not _has_terminal() else asked)()
+
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hung_up)
+    asked()
+
+
+def _has_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
 
 
 async def until(stop: asyncio.Event, awaited: Awaitable[object]) -> None:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from attestor.config import Config, RoleView
 from attestor.core.errors import Rejected
+from attestor.core.policy import Policy
 from attestor.core.seal import Seal, parse_seal
 from attestor.core.secret import Secret
 from attestor.core.tlog.note import NoteSigner, parse_skey
@@ -49,10 +50,15 @@ def log_signer(config: Config, view: RoleView) -> NoteSigner:
 def seal_of(config: Config, view: RoleView) -> Seal:
     """The key of the signer's credential. Raises ``Malformed`` ``not-a-seal``, ``Rejected`` ``seal-unlisted``."""
     seal = parse_seal(view.seal.reveal())
-    if seal.public.fingerprint not in config.policy.log.seals:
+    refuse_unlisted(seal, config.policy)
+    return seal
+
+
+def refuse_unlisted(seal: Seal, policy: Policy) -> None:
+    """Raise ``Rejected`` ``seal-unlisted`` unless the policy names the signer's key."""
+    if seal.public.fingerprint not in policy.log.seals:
         raise Rejected(
             "seal-unlisted",
-            f"The credential {config.signer.seal} is the key {seal.public.fingerprint}, which is not among the policy's "
-            "log.signers: what it seals would count for nobody.",
+            f"The signer's seal is the key {seal.public.fingerprint}, which is not among the policy's log.signers: what it seals "
+            "would count for nobody.",
         )
-    return seal

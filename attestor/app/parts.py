@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from attestor.api.metrics import Standing
-from attestor.core.policy import LogPolicy
+from attestor.app.policyfile import PolicyFile
 from attestor.core.tlog.checkpoint import open_checkpoint
 from attestor.core.wire import PartHealth
 from attestor.service.logports import LogSource
-from attestor.service.ports import Ledger, SignerStatus
+from attestor.service.ports import SIGNING, Ledger, SignerStatus
 from attestor.store.pool import Pool, clock
 from attestor.store.progress import log_progress
 
@@ -48,10 +48,31 @@ def signer_probe(ledger: Ledger, now: Callable[[], datetime]) -> Probe:
     return signer
 
 
-def log_probe(source: LogSource, pool: Pool, policy: LogPolicy) -> Probe:
+def policy_probe(ledger: Ledger, file: PolicyFile, now: Callable[[], datetime]) -> Probe:
+    """Which policy is in force here, who has another one, and why the file was refused. That requests wait fails nothing."""
+
+    async def policy() -> PartHealth:
+        moment = now()
+        others = [
+            status.instance
+            for status in await ledger.signers()
+            if _age(status, moment) <= _SILENT and status.policy_digest != file.policy.digest
+        ]
+        detail = f"serial {file.policy.serial}, sha256 {file.policy.digest}"
+        if others:
+            detail += f"; another one is in force at {', '.join(others)}: what they would sign waits"
+        if file.refusal is not None:
+            detail += f"; the file was refused [{file.refusal.code}]: {file.refusal.sentence}"
+        return PartHealth(part="policy", ready=True, age_seconds=0.0, detail=detail)
+
+    return policy
+
+
+def log_probe(source: LogSource, pool: Pool, file: PolicyFile) -> Probe:
     """The log's published checkpoint is the policy's log's; what it is told is appended soon, and published soon."""
 
     async def log() -> PartHealth:
+        policy = file.policy.log
         note = await source.checkpoint()
         if note is None:
             return PartHealth(part="log", ready=False, age_seconds=0.0, detail="no checkpoint: is a sequencer running?")
@@ -69,7 +90,9 @@ def log_probe(source: LogSource, pool: Pool, policy: LogPolicy) -> Probe:
     return log
 
 
-def standing(ledger: Ledger, pool: Pool, now: Callable[[], datetime]) -> Callable[[], Awaitable[Standing]]:
+def standing(
+    ledger: Ledger, pool: Pool, file: PolicyFile, now: Callable[[], datetime]
+) -> Callable[[], Awaitable[Standing]]:
     """Reads what ``/metrics`` shows of signers and log."""
 
     async def read() -> Standing:
@@ -78,6 +101,8 @@ def standing(ledger: Ledger, pool: Pool, now: Callable[[], datetime]) -> Callabl
         progress = await log_progress(pool)
         return Standing(
             signers=signers,
+            policy_serial=file.policy.serial,
+            policy_digest=file.policy.digest,
             size=progress.size,
             published=progress.published,
             backlog_seconds=progress.backlog_seconds or 0.0,
@@ -95,4 +120,5 @@ def _age(status: SignerStatus, moment: datetime) -> timedelta:
 def _said(status: SignerStatus, age: timedelta) -> str:
     if status.halted:
         return f"{status.instance} halted [{status.code}]: {status.sentence}"
-    return f"{status.instance} spoke {age.total_seconds():.0f} s ago, anchor at {status.anchor_size} entries"
+    said = f"{status.instance} spoke {age.total_seconds():.0f} s ago, anchor at {status.anchor_size} entries"
+    return said if status.code == SIGNING else f"{said} [{status.code}]: {status.sentence}"

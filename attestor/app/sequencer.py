@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
 from attestor.app.ending import halted_among, until
 from attestor.app.logkeys import log_signer
+from attestor.app.policyfile import PolicyFile
 from attestor.app.witnessing import meet_witnesses, witness_until
 from attestor.config import Config
 from attestor.core.errors import Unavailable
-from attestor.core.policy import LogPolicy
+from attestor.core.policy import LogPolicy, Policy
 from attestor.service.logports import LogBook
 from attestor.service.sequence import Sequencer
 from attestor.store.listen import listening
@@ -24,7 +25,7 @@ _CONNECTIONS = 3
 log = structlog.get_logger("attestor.sequencer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SequencerProcess:
     """What one sequencer process runs."""
 
@@ -32,10 +33,18 @@ class SequencerProcess:
     sequencer: Sequencer
     policy: LogPolicy
     poll_seconds: float
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when another policy is in force."""
+
+    def load(self, policy: Policy) -> None:
+        """Have the log witnessed as another policy says from now on."""
+        self.policy = policy.log
+        self.sequencer.load(publish=policy.log.quorum == 0)
+        self.changed.set()
 
 
 @asynccontextmanager
-async def sequencer(config: Config) -> AsyncIterator[SequencerProcess]:
+async def sequencer(config: Config, file: PolicyFile | None = None) -> AsyncIterator[SequencerProcess]:
     """Open the log for as long as the context lasts. Raises as :func:`attestor.app.logkeys.log_signer`."""
     view = config.for_role("sequencer")
     signer = log_signer(config, view)
@@ -46,7 +55,9 @@ async def sequencer(config: Config) -> AsyncIterator[SequencerProcess]:
         book = PostgresLogBook(pool, listener)
         # With witnesses to wait for, a checkpoint is shown once they cosigned it (attestor.app.witnessing).
         appending = Sequencer(book, signer, publish=config.policy.log.quorum == 0)
-        yield SequencerProcess(book, appending, config.policy.log, config.log.poll_seconds)
+        process = SequencerProcess(book, appending, config.policy.log, config.log.poll_seconds)
+        await stack.enter_async_context((file or PolicyFile(config)).watched(process.load, process.changed.set))
+        yield process
 
 
 async def sequence_until(process: SequencerProcess, stop: asyncio.Event) -> None:
@@ -57,7 +68,7 @@ async def sequence_until(process: SequencerProcess, stop: asyncio.Event) -> None
     await _begin(process, stop)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(witness_until(process.book, process.policy, stop), name="witnesses")
+            group.create_task(_witness_until(process, stop), name="witnesses")
             group.create_task(_append_until(process, stop), name="append")
     except ExceptionGroup as failures:
         halted = halted_among(failures)
@@ -77,6 +88,21 @@ async def _begin(process: SequencerProcess, stop: asyncio.Event) -> None:
             await until(stop, asyncio.sleep(process.poll_seconds))
         else:
             return
+
+
+async def _witness_until(process: SequencerProcess, stop: asyncio.Event) -> None:
+    """One round of witnessing for each policy."""
+    while not stop.is_set():
+        process.changed.clear()
+        ending = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_end(ending, stop, process.changed))
+            await witness_until(process.book, process.policy, ending)
+
+
+async def _end(ending: asyncio.Event, stop: asyncio.Event, changed: asyncio.Event) -> None:
+    await until(stop, changed.wait())
+    ending.set()
 
 
 async def _append_until(process: SequencerProcess, stop: asyncio.Event) -> None:

@@ -4,9 +4,11 @@ Each role imports what is its own when it begins: the API's process loads nothin
 """
 
 import asyncio
+import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -15,9 +17,11 @@ import uvloop
 
 from attestor.app.clock import now
 from attestor.app.embedded import embedded_parts, resolved
-from attestor.app.ending import stop_on_signals, until
+from attestor.app.ending import on_hangup, stop_on_signals, until, wait_for_hangups
 from attestor.app.hardening import close_memory
 from attestor.app.house import make_house
+from attestor.app.policyfile import PolicyFile
+from attestor.app.presence import present
 from attestor.app.telemetry import configure_logs
 from attestor.config import Config, load_config
 
@@ -27,11 +31,15 @@ _DRAIN_SECONDS: Final = 40.0
 _HALTED: Final = 4
 """The exit code of a role that halted, as the command line gives it."""
 
+Alive = dict[str, asyncio.subprocess.Process]
+"""Role to the child that runs it."""
+
 log = structlog.get_logger("attestor.serve")
 
 
 def main(*, config: Path | None, role: str | None, embedded: Path | None) -> None:
-    """Run one role in this process, or every role in children, until SIGTERM or SIGINT."""
+    """Run one role in this process, or every role in children, until SIGTERM or SIGINT; on SIGHUP the policy is read again."""
+    wait_for_hangups()
     if embedded is not None:
         config = make_house(embedded, say)
     if config is None:
@@ -60,8 +68,9 @@ async def _run_api(config: Config) -> None:
     from attestor.app.api import api
 
     stop = stop_on_signals()
-    async with api(config):
-        await stop.wait()
+    with _role("api", config, stop) as file:
+        async with api(config, file):
+            await stop.wait()
 
 
 async def _run_sequencer(config: Config) -> None:
@@ -69,9 +78,10 @@ async def _run_sequencer(config: Config) -> None:
 
     close_memory()
     stop = stop_on_signals()
-    async with sequencer(config) as sequencing:
-        log.info("sequencing", origin=config.policy.log.key.name)
-        await sequence_until(sequencing, stop)
+    with _role("sequencer", config, stop) as file:
+        async with sequencer(config, file) as sequencing:
+            log.info("sequencing", origin=config.policy.log.key.name)
+            await sequence_until(sequencing, stop)
 
 
 async def _run_signer(config: Config) -> None:
@@ -79,24 +89,47 @@ async def _run_signer(config: Config) -> None:
 
     close_memory()
     stop = stop_on_signals()
-    async with signer(config) as process:
-        log.info("signing", keys={name: key.fingerprint for name, key in process.signing.signers.items()})
-        await sign_until(process, stop, workers=config.hsm.slots)
+    with _role("signer", config, stop) as file:
+        async with signer(config, file) as process:
+            log.info("signing", keys={name: key.fingerprint for name, key in process.signing.signers.items()})
+            await sign_until(process, stop, workers=config.hsm.slots)
+
+
+@contextmanager
+def _role(role: str, config: Config, stop: asyncio.Event) -> Iterator[PolicyFile]:
+    """The policy file of this process, which is read again on SIGHUP, while the run folder says that the process runs."""
+    file = PolicyFile(config)
+    with present(config, role, file):
+        on_hangup(file.wanted.set, stop)
+        yield file
 
 
 async def _run_all(config: Config) -> None:
     stop = stop_on_signals()
-    async with running(config, say):
+    alive: Alive = {}
+    on_hangup(partial(_hang_up, alive), stop)
+    async with running(config, say, alive=alive):
         await stop.wait()
+
+
+def _hang_up(alive: Alive) -> None:
+    for child in alive.values():
+        # One that ended just now reads the policy when it is started again.
+        with suppress(ProcessLookupError):
+            child.send_signal(signal.SIGHUP)
 
 
 @asynccontextmanager
 async def running(
-    config: Config, say: Callable[[str], None], *, log_file: BinaryIO | None = None
+    config: Config,
+    say: Callable[[str], None],
+    *,
+    log_file: BinaryIO | None = None,
+    alive: Alive | None = None,
 ) -> AsyncIterator[Config]:
     """Every role and embedded part of a deployment, for as long as the context lasts; yields it with the endpoints.
 
-    The roles' logs go to *log_file*, or to this process's standard error.
+    The roles' logs go to *log_file*, or to this process's standard error; *alive* holds the children that run.
     """
     from attestor.app.provisioning import provision_hsm
     from attestor.store.migrate import migrate
@@ -105,15 +138,17 @@ async def running(
         if placed is not config:
             await migrate(placed.database.dsn_owner)
             await provision_hsm(placed, now())
-        async with children(config.path, log_file=log_file):
+        async with children(config.path, log_file=log_file, alive=alive):
             yield placed
 
 
 @asynccontextmanager
-async def children(config_path: Path, *, log_file: BinaryIO | None = None) -> AsyncIterator[None]:
+async def children(
+    config_path: Path, *, log_file: BinaryIO | None = None, alive: Alive | None = None
+) -> AsyncIterator[None]:
     """Keep one child process per role running for as long as the context lasts; leaving drains them."""
-    stop = asyncio.Event()
-    kept = [asyncio.create_task(_keep(config_path, role, log_file, stop), name=f"role {role}") for role in ROLES]
+    stop, alive = asyncio.Event(), {} if alive is None else alive
+    kept = [asyncio.create_task(_keep(config_path, role, log_file, stop, alive), name=f"role {role}") for role in ROLES]
     try:
         yield
     finally:
@@ -121,11 +156,19 @@ async def children(config_path: Path, *, log_file: BinaryIO | None = None) -> As
         await asyncio.gather(*kept)
 
 
-async def _keep(config_path: Path, role: str, log_file: BinaryIO | None, stop: asyncio.Event) -> None:
+async def _keep(
+    config_path: Path,
+    role: str,
+    log_file: BinaryIO | None,
+    stop: asyncio.Event,
+    alive: Alive,
+) -> None:
     failures = 0
     while not stop.is_set():
         child = await _start(config_path, role, log_file)
+        alive[role] = child
         await until(stop, child.wait())
+        del alive[role]
         if stop.is_set():
             await _drain(child)
             return

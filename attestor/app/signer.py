@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
@@ -11,15 +11,18 @@ import structlog
 from attestor.anchor.memory import FileMemory
 from attestor.app.clock import now
 from attestor.app.ending import halted_among, until
-from attestor.app.logkeys import seal_of
+from attestor.app.logkeys import refuse_unlisted, seal_of
+from attestor.app.policyfile import PolicyFile
 from attestor.app.release_key import device_of, open_release_keys
 from attestor.config import Config
 from attestor.content.artifacts import SPOOL, Artifacts
 from attestor.content.roots import DirectoryRoot, PullRoots
 from attestor.core.errors import AttestorError, Halted, Unavailable
+from attestor.core.policy import Policy
+from attestor.core.seal import Seal
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
-from attestor.service.ports import Job, Queue, SignerStatus
+from attestor.service.ports import SIGNING, Job, Queue, SignerStatus
 from attestor.service.sign import Signing, bring_on
 from attestor.store.listen import Listener, listening
 from attestor.store.log import PostgresLog
@@ -33,9 +36,13 @@ _GATHER_SECONDS: Final = 0.05
 log = structlog.get_logger("attestor.signer")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SignerProcess:
-    """What one signer process runs: requests are signed beside the log that is followed."""
+    """What one signer process runs: requests are signed beside the log that is followed.
+
+    ``signing`` is of the policy in force: each claim takes it once. ``behind`` is the serial of a newer policy that another
+    signer has logged, and this one has yet to load.
+    """
 
     signing: Signing
     past: Past
@@ -43,14 +50,43 @@ class SignerProcess:
     listener: Listener
     instance: str
     poll_seconds: float
+    seal: Seal
+    file: PolicyFile
+    behind: int | None = None
+
+    def load(self, policy: Policy) -> None:
+        """Sign under another policy from now on. Raises ``Rejected`` ``seal-unlisted``."""
+        refuse_unlisted(self.seal, policy)
+        self.past.load(policy, alone=policy.log.quorum == 0)
+        conclusions = Conclusions(self.queue, self.past, policy, self.seal)
+        self.signing = replace(self.signing, policy=policy, conclusions=conclusions)
+        self.behind = None
+
+    async def meet_policy(self) -> None:
+        """Hold the policy in force against the newest one in the log; where that is newer, look for it in the file."""
+        known = await self.past.policy()
+        newer = known[0] if known is not None and known[0] > self.signing.policy.serial else None
+        if newer is not None and newer != self.behind:
+            log.warning("policy older", serial=self.signing.policy.serial, serial_in_log=newer)
+            self.file.wanted.set()
+        self.behind = newer
 
     async def report(self) -> None:
-        """Say to everybody that the signer signs."""
+        """Say to everybody how the signer stands."""
+        code, sentence = SIGNING, "The signer follows the log and signs."
+        if self.behind is not None:
+            code = "policy-older"
+            sentence = (
+                f"The log says that policy serial {self.behind} is in force, and this signer has serial "
+                f"{self.signing.policy.serial}: it signs nothing until it has loaded the newer one."
+            )
+        if self.file.refusal is not None:
+            sentence += f" The policy file was refused [{self.file.refusal.code}]: {self.file.refusal.sentence}"
         status = SignerStatus(
             instance=self.instance,
             halted=False,
-            code="signing",
-            sentence="The signer follows the log and signs.",
+            code=code,
+            sentence=sentence,
             anchor_size=await self.past.size(),
             policy_digest=self.signing.policy.digest,
         )
@@ -58,11 +94,12 @@ class SignerProcess:
 
 
 @asynccontextmanager
-async def signer(config: Config) -> AsyncIterator[SignerProcess]:
+async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterator[SignerProcess]:
     """Open database, memory, content and release keys for as long as the context lasts.
 
     What halts the signer, from the opening on, is reported, and raised as that ``Halted``.
     """
+    file = file or PolicyFile(config)
     view = config.for_role("signer")
     settings = Settings(dsn=view.dsn.reveal(), connections=config.hsm.slots + 4)
     async with AsyncExitStack() as stack:
@@ -71,6 +108,7 @@ async def signer(config: Config) -> AsyncIterator[SignerProcess]:
         queue = PostgresQueue(pool, listener)
         await stack.enter_async_context(_telling_what_halts(queue, config))
         memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
+        seal = seal_of(config, view)
         past = Past(PostgresLog(pool), memory, config.policy, alone=config.policy.log.quorum == 0)
         signing = Signing(
             queue=queue,
@@ -78,12 +116,13 @@ async def signer(config: Config) -> AsyncIterator[SignerProcess]:
             signers=await open_release_keys(config, device_of(config), view.passphrases),
             policy=config.policy,
             past=past,
-            conclusions=Conclusions(queue, past, config.policy, seal_of(config, view)),
+            conclusions=Conclusions(queue, past, config.policy, seal),
             now=now,
             lease_seconds=config.signer.lease_seconds,
             tries=config.signer.tries,
         )
-        yield SignerProcess(signing, past, queue, listener, config.signer.instance, config.signer.poll_seconds)
+        instance, poll_seconds = config.signer.instance, config.signer.poll_seconds
+        yield SignerProcess(signing, past, queue, listener, instance, poll_seconds, seal, file)
 
 
 @asynccontextmanager
@@ -123,6 +162,7 @@ async def _catch_up(process: SignerProcess, stop: asyncio.Event) -> None:
     while not stop.is_set():
         try:
             await process.past.follow()
+            await process.meet_policy()
         except Unavailable as error:
             log.warning("following", code=error.code, detail=error.sentence)
             await until(stop, asyncio.sleep(process.poll_seconds))
@@ -133,7 +173,7 @@ async def _catch_up(process: SignerProcess, stop: asyncio.Event) -> None:
 async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers: int) -> None:
     async with asyncio.TaskGroup() as group:
         # Whoever finishes what is under way still waits for the log.
-        beside = [group.create_task(each(process), name=each.__name__) for each in (_follow, _look_again, _report_on)]
+        beside = [group.create_task(each(process), name=each.__name__) for each in _BESIDE]
         turn = asyncio.Lock()
         await asyncio.wait([group.create_task(_work(process, stop, turn)) for _ in range(workers)])
         for task in beside:
@@ -145,7 +185,8 @@ async def _follow(process: SignerProcess) -> None:
         # Listening begins before the look, so that no checkpoint falls between the two.
         larger = asyncio.ensure_future(process.listener.logged(process.poll_seconds))
         try:
-            await process.past.follow()
+            if await process.past.follow():
+                await process.meet_policy()
         except Unavailable as error:
             log.warning("following", code=error.code, detail=error.sentence)
             await asyncio.sleep(process.poll_seconds)
@@ -170,6 +211,20 @@ async def _look_again(process: SignerProcess) -> None:
         await asyncio.sleep(process.poll_seconds)
 
 
+async def _reload_on(process: SignerProcess) -> None:
+    """Load the policy when somebody asks for it, and log it before anything is decided under it."""
+    while True:
+        await process.file.wanted.wait()
+        changed = await process.file.look_again(process.load)
+        try:
+            await process.report()
+            if changed:
+                await process.signing.conclusions.refuse_other_policy()
+        except Unavailable as error:
+            # The next claim logs it.
+            log.warning("policy", code=error.code, detail=error.sentence)
+
+
 async def _report_on(process: SignerProcess) -> None:
     while True:
         try:
@@ -177,6 +232,9 @@ async def _report_on(process: SignerProcess) -> None:
         except Unavailable as error:
             log.warning("reporting", code=error.code, detail=error.sentence)
         await asyncio.sleep(_REPORT_SECONDS)
+
+
+_BESIDE: Final = (_follow, _look_again, _reload_on, _report_on)
 
 
 async def _work(process: SignerProcess, stop: asyncio.Event, turn: asyncio.Lock) -> None:
@@ -198,6 +256,9 @@ async def _work(process: SignerProcess, stop: asyncio.Event, turn: asyncio.Lock)
 async def _next_job(process: SignerProcess, stop: asyncio.Event) -> Job | None:
     """The next due request, once there is one; ``None`` when it is time to stop."""
     while not stop.is_set():
+        if process.behind is not None:
+            # Who has the newer policy takes the others; one now and then says why it waits.
+            await until(stop, asyncio.sleep(process.poll_seconds))
         due = asyncio.ensure_future(process.queue.due(process.poll_seconds))
         try:
             job = await process.queue.claim(process.signing.lease_seconds)

@@ -210,6 +210,8 @@ def _folders(file: DeploymentFile, here: Path) -> Iterator[tuple[str, Path]]:
             yield f"content.roots.{name}", _plain(here / root)
     if file.credentials.folder is not None:
         yield "credentials.folder", _plain(file.credentials.folder)
+    if file.run is not None:
+        yield "run.folder", _plain(file.run.folder)
     if file.embedded is not None:
         yield "embedded.folder", _plain(file.embedded.folder)
 

@@ -67,9 +67,20 @@ class Config:
     signer: sections.Signer
     limits: Rates
     logging: sections.Logging
+    run: sections.Run | None
     embedded: sections.Embedded | None
     credentials: CredentialStore
     warnings: tuple[str, ...]
+    file: DeploymentFile = field(repr=False)
+
+    def read_policy(self) -> Policy:
+        """Read the policy file again, and hold it against the deployment as that was read at start.
+
+        Raises ``Missing`` ``policy-missing``, ``Rejected`` ``policy-invalid``, ``config-invalid``.
+        """
+        policy = load_policy(self.policy_path)
+        refuse_unfit(self.file, policy, str(self.path))
+        return policy
 
     def for_role(self, role: Role | str) -> RoleView:
         """Read this role's credentials and look at its files.
@@ -149,9 +160,11 @@ def load_config(path: Path) -> Config:
         signer=file.signer,
         limits=file.limits,
         logging=file.logging,
+        run=file.run,
         embedded=file.embedded,
         credentials=CredentialStore.of_process(file.credentials.folder),
         warnings=warnings_of(file, policy),
+        file=file,
     )
 
 

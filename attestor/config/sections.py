@@ -166,6 +166,12 @@ class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class Run(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the roles of this host say that they run, and under which policy: ``attestor policy reload`` finds them there."""
+
+    folder: Path
+
+
 class Embedded(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Parts for a first look, in one folder: PostgreSQL and the emulated NetHSM, started with the service."""
 
@@ -187,4 +193,5 @@ class DeploymentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     limits: Rates
     credentials: Credentials = Credentials()
     logging: Logging = Logging()
+    run: Run | None = None
     embedded: Embedded | None = None

@@ -42,11 +42,18 @@ class Admission:
         self._ledger = ledger
         self._policy = policy
         self._now = now
+        self._allowances = allowances
         self._peers = allowances.peers
         self._operators = allowances.operators
         self._waiting: list[_Waiting] = []
         self._places = _TRANSACTIONS
         self._working: set[asyncio.Task[None]] = set()
+
+    def under(self, policy: Policy) -> "Admission":
+        """Take in under another policy what arrives from now on; draining it drains this one too."""
+        successor = Admission(self._ledger, policy, self._now, self._allowances)
+        successor._working = self._working
+        return successor
 
     async def admit(self, raw: bytes, address: str) -> Receipt:
         """Verify, keep and count one attestation or withdrawal from *address*; on return it is durable."""

@@ -54,6 +54,10 @@ class Desk:
         self._watch = watch
         self._allowance = allowance
 
+    def under(self, policy: Policy) -> "Desk":
+        """The same desk under another policy."""
+        return Desk(self._ledger, policy, self._spool, self._watch, self._allowance)
+
     async def ask(self, client: Client, asked: SigningRequestAsk) -> tuple[SigningRequestView, bool]:
         """Open a request, or join the live or signed one for the same bytes; the second value says whether it is new.
 

@@ -54,6 +54,17 @@ class Gate:
         self._admission = Admission(ledger, policy, now, allowances)
         self._desk = Desk(ledger, policy, spool, watch, allowances.requesters)
 
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policy
+
+    def load(self, policy: Policy) -> None:
+        """Answer under another policy from now on; what is under way ends under the one that it began with."""
+        self._policy = policy
+        self._admission = self._admission.under(policy)
+        self._desk = self._desk.under(policy)
+
     async def admit(self, raw: bytes, address: str) -> Receipt:
         return await self._admission.admit(raw, address)
 

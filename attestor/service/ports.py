@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from attestor.core.authorisation import Authorisation
@@ -140,6 +140,10 @@ class LoggedEvent:
     request_id: UUID | None
     what: str
     detail: str
+
+
+SIGNING: Final = "signing"
+"""The code of a signer that signs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,17 +1,21 @@
 """Read agreement: what is known of a release, shown only under the policy in force (design §5, Counting)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Final
 
 from attestor.core.claims import Claim
-from attestor.core.errors import Malformed, Missing
+from attestor.core.errors import AttestorError, Malformed, Missing
 from attestor.core.naming import Release
 from attestor.core.policy import Policy
 from attestor.core.quorum import Uncounted
 from attestor.core.views import release_line, vote_view
 from attestor.core.wire import MAX_PAGE, DecisionView, EventView, Explanation, ReleasePage, ReleaseView
 from attestor.service.ports import Ledger, ReleaseFilter, ReleaseRecord
-from attestor.service.record import anew, asked_for, decide, decide_one, following, votes_on
+from attestor.service.record import Decided, anew, asked_for, decide, decide_one, following, votes_on
+
+_TOGETHER: Final = 50
+"""Releases that are evaluated again in one transaction."""
 
 
 async def release(ledger: Ledger, policy: Policy, now: Callable[[], datetime], release_id: str) -> ReleaseView:
@@ -65,38 +69,66 @@ async def releases(  # noqa: PLR0913 - one argument per filter of the list
     page = await ledger.releases(wanted, cursor, limit + 1)
     lines = []
     for record in page[:limit]:
-        view = _holding(record, policy, now()) or await refresh(ledger, policy, record)
+        view = _holding(record, policy, now()) or await _evaluated(ledger, policy, now, record)
         if wanted.state in {None, view.state} and wanted.tier in {None, view.tier}:
             lines.append(release_line(record.release, view))
     return ReleasePage(releases=tuple(lines), cursor=page[limit - 1].release.id if len(page) > limit else None)
 
 
-async def refresh(ledger: Ledger, policy: Policy, known: ReleaseRecord) -> DecisionView:
-    """Evaluate one release under the policy in force, store it, and move the requests that follow."""
-    return await anew(lambda: _refresh_once(ledger, policy, known.release))
+async def _evaluated(ledger: Ledger, policy: Policy, now: Callable[[], datetime], known: ReleaseRecord) -> DecisionView:
+    if _is_newer(known, policy):
+        return decide_one(policy, known.release, await ledger.votes(known.release.id), now())[0].view
+    return (await refresh(ledger, policy, [known.release]))[known.release.id][0].view
 
 
-async def _refresh_once(ledger: Ledger, policy: Policy, known: Release) -> DecisionView:
+async def refresh(ledger: Ledger, policy: Policy, known: Sequence[Release]) -> Decided:
+    """Evaluate releases under the policy in force in one transaction, store that, and move the requests that follow."""
+    return await anew(lambda: _refresh_once(ledger, policy, known))
+
+
+async def _refresh_once(ledger: Ledger, policy: Policy, known: Sequence[Release]) -> Decided:
     async with ledger.transaction() as transaction:
-        moment = await transaction.lock([known])
-        votes = await votes_on(transaction, {known.id: known})
-        decided = decide(policy, [known], votes, moment)
+        moment = await transaction.lock(known)
+        votes = await votes_on(transaction, {release.id: release for release in known})
+        decided = decide(policy, known, votes, moment)
         changes = following(policy, decided, await asked_for(transaction, decided))
         await transaction.write(changes)
     if changes.moves:
-        await ledger.announce([known.id])
-    return decided[known.id][0].view
+        await ledger.announce(sorted({move.release_id for move in changes.moves}))
+    return decided
 
 
 async def reevaluate(ledger: Ledger, policy: Policy, limit: int) -> int:
     """Evaluate again up to *limit* releases whose evaluation no longer holds: another policy, or a key's time came.
 
-    Returns how many there were, so that the caller knows whether to go on.
+    What another process decided under a newer policy stays: this one has yet to load it. Returns how many were evaluated,
+    so that the caller knows whether to go on; raises the failure of one that could not be, once the others are.
     """
-    stale = await ledger.stale(policy.digest, limit)
-    for known in stale:
-        await refresh(ledger, policy, known)
+    stale = [known.release for known in await ledger.stale(policy.digest, limit) if not _is_newer(known, policy)]
+    for start in range(0, len(stale), _TOGETHER):
+        await _refresh_each(ledger, policy, stale[start : start + _TOGETHER])
     return len(stale)
+
+
+async def _refresh_each(ledger: Ledger, policy: Policy, known: Sequence[Release]) -> None:
+    try:
+        await refresh(ledger, policy, known)
+    except AttestorError as error:
+        if len(known) == 1 or error.code == "database-unavailable":
+            raise
+        failures = []
+        for release in known:
+            try:
+                await refresh(ledger, policy, [release])
+            except AttestorError as failure:
+                failures.append(failure)
+        if failures:
+            raise failures[0] from None
+
+
+def _is_newer(known: ReleaseRecord, policy: Policy) -> bool:
+    """Whether another process decided it under a policy that this one has not loaded yet."""
+    return known.decision is not None and known.decision.view.policy_serial > policy.serial
 
 
 async def _known(ledger: Ledger, release_id: str) -> ReleaseRecord:

@@ -51,12 +51,25 @@ async def test_a_queued_request_goes_back_to_waiting_under_a_policy_with(ground,
     assert await ground.sql("SELECT FROM events WHERE request_id::text = $1 AND what = 'waiting'", request)
 
 
-async def test_the_former_policy_queues_it_again(ground):
+async def test_the_former_rules_under_a_serial_of_their_own_queue_it_again(ground):
     gate = await ground.gate()
     request = await queued(gate)
     await (await ground.gate(make_policy(serial=2, revoked=["alice"]))).reevaluate(10)
-    assert await gate.reevaluate(10) == 1
-    assert (await gate.request(BUILDER, request)).state == "queued"
+    later = await ground.gate(make_policy(serial=3))
+    assert await later.reevaluate(10) == 1
+    assert (await later.request(BUILDER, request)).state == "queued"
+
+
+async def test_a_process_that_has_yet_to_load_the_newer_policy_undoes_nothing_of_it(ground):
+    former, newer = await ground.gate(), await ground.gate(make_policy(serial=2, revoked=["alice"]))
+    request = await queued(former)
+    assert await newer.reevaluate(10) == 1
+    assert await former.reevaluate(10) == 0
+    # It shows what follows under its own policy, and stores none of that.
+    [line] = await everything(former)
+    assert (line.decision.state, line.decision.policy_serial) == ("reached", 1)
+    assert (await former.request(BUILDER, request)).state == "waiting"
+    assert await newer.reevaluate(10) == 0
 
 
 async def test_a_release_without_a_tier_stops_neither_the_list_nor_the_others(ground):

@@ -75,6 +75,8 @@ async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
     seen = [
         Standing(
             [signer_status("signer-1", "signing"), signer_status("b", "log-forked")],
+            policy_serial=4,
+            policy_digest="ab" * 32,
             size=9,
             published=7,
             backlog_seconds=0.5,
@@ -96,6 +98,8 @@ async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
     for line in (
         'attestor_signer_halted{code="signing",instance="signer-1"} 0.0',
         'attestor_signer_halted{code="log-forked",instance="b"} 1.0',
+        'attestor_policy_serial{role="api"} 4.0',
+        'attestor_policy_agreed{instance="b"} 1.0',
         "attestor_log_size 9.0",
         "attestor_log_published 7.0",
         "attestor_log_backlog_seconds 0.5",

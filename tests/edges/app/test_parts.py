@@ -1,11 +1,13 @@
 """What readiness says of signers and log."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from attestor.app import parts
-from attestor.app.parts import log_probe, signer_probe, standing
+from attestor.app.parts import log_probe, policy_probe, signer_probe, standing
 from attestor.core.errors import Rejected
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import EMPTY_ROOT
@@ -15,6 +17,7 @@ from tests.logkeys import log_policy, log_signer
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ORIGIN = "attestor.example.org"
+OURS = "ab" * 32
 
 
 class Ledger:
@@ -51,6 +54,30 @@ async def test_signers_are_ready_when(statuses, ready, said):
     assert said in part.detail
 
 
+async def test_a_signer_that_waits_for_a_policy_says_so():
+    waiting = replace(status(), code="policy-older", sentence="It waits.")
+    part = await signer_probe(Ledger(waiting), lambda: NOW)()
+    assert (part.ready, part.detail.endswith("[policy-older]: It waits.")) == (True, True)
+
+
+def in_force(log=None, *, digest=OURS, refusal=None):
+    return SimpleNamespace(policy=SimpleNamespace(serial=4, digest=digest, log=log), refusal=refusal)
+
+
+@pytest.mark.parametrize(
+    ("digest", "refusal", "said"),
+    [
+        pytest.param(OURS, None, f"serial 4, sha256 {OURS}", id="all have the same"),
+        pytest.param("cd" * 32, None, "another one is in force at signer-1: what they would sign waits", id="a signer has another"),
+        pytest.param(OURS, Rejected("policy-serial", "Raise it."), "the file was refused [policy-serial]: Raise it.", id="refused"),
+    ],
+)  # fmt: skip
+async def test_readiness_says_which_policy_is_in_force_and_what_keeps_another_from_it(digest, refusal, said):
+    silent = status("silent", ago=31)
+    part = await policy_probe(Ledger(status(), silent), in_force(digest=digest, refusal=refusal), lambda: NOW)()
+    assert (part.part, part.ready, part.detail.endswith(said)) == ("policy", True, True)
+
+
 class Source:
     def __init__(self, note):
         self.note = note
@@ -80,20 +107,19 @@ async def test_the_log_is_ready_when(monkeypatch, held, backlog, ready, said):
 
     monkeypatch.setattr(parts, "log_progress", progress)
     witnesses = {"a": "https://a.example", "b": "https://b.example"}
-    policy = log_policy(ORIGIN, quorum=2, witnesses=witnesses)
-    part = await log_probe(Source(checkpoint()), None, policy)()
+    part = await log_probe(Source(checkpoint()), None, in_force(log_policy(ORIGIN, quorum=2, witnesses=witnesses)))()
     assert (part.part, part.ready, part.age_seconds) == ("log", ready, held or backlog or 0.0)
     assert said in part.detail
 
 
 async def test_a_log_without_checkpoint_is_not_ready():
-    part = await log_probe(Source(None), None, log_policy(ORIGIN))()
+    part = await log_probe(Source(None), None, in_force(log_policy(ORIGIN)))()
     assert (part.ready, part.detail) == (False, "no checkpoint: is a sequencer running?")
 
 
 async def test_another_log_than_the_policys_is_not_ready():
     with pytest.raises(Rejected):
-        await log_probe(Source(checkpoint("other.example.org")), None, log_policy(ORIGIN))()
+        await log_probe(Source(checkpoint("other.example.org")), None, in_force(log_policy(ORIGIN)))()
 
 
 async def test_metrics_show_what_readiness_counts(monkeypatch):
@@ -102,6 +128,7 @@ async def test_metrics_show_what_readiness_counts(monkeypatch):
 
     monkeypatch.setattr(parts, "log_progress", progress)
     halted, gone = status(halted=True), status("old", ago=100_000)
-    read = await standing(Ledger(halted, gone), None, lambda: NOW)()
+    read = await standing(Ledger(halted, gone), None, in_force(), lambda: NOW)()
     assert (read.signers, read.size, read.published) == ([halted], 5, 3)
+    assert (read.policy_serial, read.policy_digest) == (4, OURS)
     assert (read.backlog_seconds, read.refused) == (4.0, 2)

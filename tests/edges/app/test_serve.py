@@ -30,7 +30,7 @@ async def test_a_role_that_ends_is_started_again(monkeypatch, tmp_path, exit_cod
     monkeypatch.setattr(serve, "_start", start)
     monkeypatch.setattr(serve, "_RESTART_SECONDS", (0, 0.001, 0.002))
     with structlog.testing.capture_logs() as lines:
-        await serve._keep(tmp_path, "signer", None, stop)
+        await serve._keep(tmp_path, "signer", None, stop, {})
     assert [(line["event"], line["restart_seconds"]) for line in lines] == restarts
     assert {line["role"] for line in lines} == {"signer"}
 

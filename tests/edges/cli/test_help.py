@@ -20,7 +20,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_the_verbs_are_those_that_people_expect():
     assert {" ".join(path) for path, command in COMMANDS.items() if not hasattr(command, "commands")} == {
         "init", "serve", "demo", "migrate", "check", "status", "explain", "bundle", "verify", "audit", "request",
-        "policy check", "ca issue", "hsm certificates", "hsm provision", "hsm status",
+        "policy check", "policy reload", "ca issue", "hsm certificates", "hsm provision", "hsm status",
         "log keygen", "log seal", "log anchor init", "log anchor show", "log export", "log check", "log recover",
         "requests list", "requests show", "requests withdraw", "requests retry",
     }  # fmt: skip
