@@ -2,10 +2,14 @@
 
 import asyncio
 import copy
-from contextlib import asynccontextmanager
+import functools
+import math
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from attestor.core.contradictions import refuse_forked_policy, refuse_other_signer, refuse_second_digest
+from attestor.core.errors import Rejected
+from attestor.core.lineage import order_of
 from attestor.core.past import (
     Forged,
     LoggedDecision,
@@ -13,13 +17,17 @@ from attestor.core.past import (
     PolicySeen,
     Receipt,
     Remembered,
+    RulesPast,
     WasDecided,
     WasReceived,
+    WasRevoked,
     WasSigned,
     WasWithdrawn,
 )
+from attestor.core.quota import window_of
 from attestor.core.tlog.checkpoint import Checkpoint
 from attestor.core.tlog.merkle import EMPTY
+from attestor.core.versions import is_newer, newest
 
 
 @dataclass
@@ -31,6 +39,8 @@ class Folded:
     decided: dict = field(default_factory=dict)
     signed: dict = field(default_factory=dict)
     policies: dict = field(default_factory=dict)
+    decisions: list = field(default_factory=list)
+    revoked: dict = field(default_factory=dict)
     forged: int = 0
 
 
@@ -59,18 +69,77 @@ class PlainMemory:
 
     async def release(self, release_id):
         folded = self._folded
-        of_release = [one for (release, _), one in folded.signed.items() if release == release_id]
+        of_release = [one for (release, *_), one in folded.signed.items() if release == release_id]
         return Remembered(
             received={key[1:]: receipt for key, receipt in folded.received.items() if key[0] == release_id},
             withdrawn={key[1:]: frozenset(found) for key, found in folded.withdrawn.items() if key[0] == release_id},
             decision=folded.decided.get(release_id),
-            signed=tuple(sorted(of_release, key=lambda one: (one.index, one.key))),
+            signed=tuple(sorted(of_release, key=lambda one: (one.index, one.key, one.sha256))),
+        )
+
+    async def rules(self, question):
+        before = math.inf if question.before is None else question.before
+        decisions = [(index, fact) for index, fact in self._folded.decisions if index < before]
+        own = (question.release.id, question.sha256.hex())
+        window = None
+        used = set()
+        if question.period is not None:
+            uses = list(_uses(decisions, question))
+            window = window_of(question.period, max([question.moment, *(moment for moment, _ in uses)]))
+            used = {pair for moment, pair in uses if window.start <= moment < window.end} - {own}
+        spent = {
+            bytes.fromhex(each.document)
+            for _, fact in decisions
+            if (fact.release.id, fact.entry.artifact.sha256) == own
+            for each in fact.entry.approvals
+        }
+        revoked = {approval for approval, index in self._folded.revoked.items() if index < before}
+        return RulesPast(
+            newest=_newest(decisions, question.release),
+            used=len(used),
+            window=window,
+            unspendable=question.approvals & (spent | revoked),
         )
 
     @asynccontextmanager
     async def catching_up(self, *, alone):
         async with self._turn:
             yield PlainStep(self, alone=alone)
+
+
+def _uses(decisions, question):
+    latest = None
+    for _, fact in decisions:
+        entry = fact.entry
+        if (entry.tier, entry.signing_key) == (question.tier, question.signing_key) and "quota" not in {
+            spent.action for spent in entry.approvals
+        }:
+            latest = fact.created if latest is None else max(latest, fact.created)
+            yield latest, (fact.release.id, entry.artifact.sha256)
+
+
+def _newest(decisions, release):
+    """Version by version, each architecture by itself: the newest one decided on, unless its own release set it up."""
+    highest = {}
+    for _, fact in decisions:
+        other = fact.release
+        same = (other.kind, other.type, other.namespace, other.name) == (
+            release.kind,
+            release.type,
+            release.namespace,
+            release.name,
+        )
+        with suppress(Rejected):
+            if same and newest(order_of(release), highest.get(other.arch, other).version, other.version) == other.version:
+                known = highest.get(other.arch)
+                if known is None or is_newer(order_of(release), other.version, known.version):
+                    highest[other.arch] = other
+    left = [
+        other.version
+        for arch, other in highest.items()
+        if other.id != release.id and (arch == release.arch or {arch, release.arch} & {"any", "all"})
+    ]
+    return functools.reduce(lambda known, version: newest(order_of(release), known, version), left, None)
 
 
 class PlainStep:
@@ -113,10 +182,18 @@ def _keep(folded, index, fact):
             folded.withdrawn.setdefault(vote, set()).add(fact.envelope)
         case WasDecided(entry, raw):
             folded.decided[entry.release.id] = LoggedDecision(index, entry, raw)
+            folded.decisions.append((index, fact))
         case WasSigned(entry):
-            first = next((one for (release, _), one in folded.signed.items() if release == entry.release), None)
-            refuse_second_digest(index, entry, first)
-            folded.signed.setdefault((entry.release, entry.key), LoggedSignature.of(index, entry))
+            known = [one for (release, *_), one in folded.signed.items() if release == entry.release]
+            approved = any(
+                (fact.release.id, fact.entry.artifact.sha256) == (entry.release, entry.sha256)
+                for _, fact in folded.decisions
+                if "re-sign" in {spent.action for spent in fact.entry.approvals}
+            )
+            refuse_second_digest(index, entry, known, approved=approved)
+            folded.signed.setdefault((entry.release, entry.key, entry.sha256), LoggedSignature.of(index, entry))
+        case WasRevoked():
+            folded.revoked.setdefault(fact.approval, index)
         case PolicySeen():
             refuse_forked_policy(index, fact, folded.policies.get(fact.serial))
             folded.policies.setdefault(fact.serial, fact.digest)

@@ -16,7 +16,7 @@ from attestor.anchor.anchorfile import HeldFolder, sync_folder
 
 LINK: Final = "memory.sqlite3"
 _NEW_LINK: Final = "memory.sqlite3.new"
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _SCHEMA: Final = Path(__file__).with_name("memory.sql").read_text("utf-8")
 _BUSY_SECONDS: Final = 10.0
 _KEPT_WAL_BYTES: Final = 16 << 20

@@ -3,10 +3,10 @@
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from attestor.anchor import recall
+from attestor.anchor import recall, rules
 from attestor.anchor.anchorfile import Anchor
 from attestor.core.contradictions import refuse_forked_policy, refuse_other_signer, refuse_second_digest
-from attestor.core.past import Fact, Forged, PolicySeen, WasDecided, WasReceived, WasSigned, WasWithdrawn
+from attestor.core.past import Fact, Forged, PolicySeen, WasDecided, WasReceived, WasRevoked, WasSigned, WasWithdrawn
 from attestor.core.tlog.merkle import Frontier
 from attestor.core.tlog.tiles import TILE
 
@@ -52,6 +52,8 @@ class Fold:
         match fact:
             case WasDecided():
                 _keep_decision(self._connection, index, fact)
+            case WasRevoked():
+                rules.keep_revocation(self._connection, index, fact.approval)
             case WasSigned():
                 _keep_signature(self._connection, index, fact)
             case PolicySeen():
@@ -112,17 +114,17 @@ def _vote(fact: WasReceived | WasWithdrawn) -> tuple[bytes, str, bytes, bytes]:
 
 
 def _keep_decision(connection: sqlite3.Connection, index: int, fact: WasDecided) -> None:
-    connection.execute(
-        "INSERT OR REPLACE INTO decided VALUES (?, ?, ?)",
-        (_number(connection, fact.entry.release.id), index, fact.raw),
-    )
+    number = _number(connection, fact.entry.release.id)
+    connection.execute("INSERT OR REPLACE INTO decided VALUES (?, ?, ?)", (number, index, fact.raw))
+    rules.keep(connection, index, number, fact)
 
 
 def _keep_signature(connection: sqlite3.Connection, index: int, fact: WasSigned) -> None:
     entry = fact.entry
     number = _number(connection, entry.release)
-    refuse_second_digest(index, entry, next(iter(recall.signed(connection, number)), None))
     digests = (bytes.fromhex(entry.sha256), bytes.fromhex(entry.signature))
+    approved = rules.may_re_sign(connection, number, digests[0])
+    refuse_second_digest(index, entry, recall.signed(connection, number), approved=approved)
     connection.execute(
         "INSERT INTO signed VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (number, entry.key, index, entry.request, *digests, entry.decision),

@@ -12,12 +12,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
-from attestor.anchor import recall
+from attestor.anchor import recall, rules
 from attestor.anchor.anchorfile import HeldFolder, read_anchor, try_hold
 from attestor.anchor.folding import Fold
 from attestor.anchor.side import Generations, Side
 from attestor.core.errors import Unavailable
-from attestor.core.past import NOTHING, Fact, Remembered
+from attestor.core.past import NOTHING, Fact, Remembered, RulesPast, RulesQuestion
+from attestor.core.quota import window_of
 from attestor.core.tlog.checkpoint import Checkpoint
 from attestor.core.tlog.merkle import EMPTY, Frontier
 
@@ -113,6 +114,12 @@ class FileMemory:
     async def release(self, release_id: str) -> Remembered:
         """Raises ``Unavailable`` ``memory-behind`` while the memory is made anew: it would say too little."""
         return await self._reading.run(lambda: self._ask(lambda known: recall.remembered(known, release_id), NOTHING))
+
+    async def rules(self, question: RulesQuestion) -> RulesPast:
+        """Raises ``Unavailable`` ``memory-behind``."""
+        window = window_of(question.period, question.moment) if question.period is not None else None
+        nothing = RulesPast(newest=None, used=0, window=window, unspendable=frozenset())
+        return await self._reading.run(lambda: self._ask(lambda known: rules.past(known, question), nothing))
 
     async def policy(self) -> tuple[int, str] | None:
         """Raises ``Unavailable`` ``memory-behind``."""

@@ -60,9 +60,9 @@ def remembered(connection: sqlite3.Connection, release_id: str) -> Remembered:
 
 
 def signed(connection: sqlite3.Connection, number: int) -> tuple[LoggedSignature, ...]:
-    """The first signature by each key of the release with this number, in the log's order."""
+    """The first signature by each key of each digest of the release with this number, in the log's order."""
     rows = connection.execute(
-        "SELECT entry, request, sha256, key, signature, decision FROM signed WHERE release = ? ORDER BY entry, key",
+        "SELECT entry, request, sha256, key, signature, decision FROM signed WHERE release = ? ORDER BY entry, key, sha256",
         (number,),
     )
     return tuple(LoggedSignature(*row) for row in rows)

@@ -20,10 +20,12 @@ from attestor.content.roots import DirectoryRoot, PullRoots
 from attestor.core.errors import AttestorError, Halted, Unavailable
 from attestor.core.policy import Policy
 from attestor.core.seal import Seal
+from attestor.openpgp.approvers import Approvers
+from attestor.service.case import Signing
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.ports import SIGNING, Job, Queue, SignerStatus
-from attestor.service.sign import Signing, bring_on
+from attestor.service.sign import bring_on
 from attestor.store.listen import Listener, listening
 from attestor.store.log import PostgresLog
 from attestor.store.pool import Settings, connect
@@ -115,6 +117,7 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
             content=_artifacts(config),
             signers=await open_release_keys(config, device_of(config), view.passphrases),
             policy=config.policy,
+            verify_approval=Approvers().verify,
             past=past,
             conclusions=Conclusions(queue, past, config.policy, seal),
             now=now,

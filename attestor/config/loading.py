@@ -170,7 +170,25 @@ def load_config(path: Path) -> Config:
 
 def load_policy(path: Path) -> Policy:
     """Read a policy file. Raises ``Missing`` ``policy-missing``, ``Rejected`` ``policy-invalid``."""
-    return parse_policy(_read(path, "policy-missing", MAX_POLICY_BYTES), str(path))
+    policy = parse_policy(_read(path, "policy-missing", MAX_POLICY_BYTES), str(path))
+    _refuse_bad_approvers(policy, path)
+    return policy
+
+
+def _refuse_bad_approvers(policy: Policy, path: Path) -> None:
+    """An approver's certificate is read by the room that knows OpenPGP, which only policies with approvers need."""
+    if not policy.approver_keys:
+        return
+    from attestor.openpgp.approvers import Approvers
+
+    for key in policy.approver_keys.values():
+        try:
+            # A certificate that its owner revoked stands in the policy as revoked, and is not usable any more.
+            if not key.revoked:
+                Approvers().read(key)
+        except Rejected as error:
+            place = f"approvers.{key.approver}.keys ({key.fingerprint})"
+            raise Rejected("policy-invalid", f"{path}: {place}: {error.sentence}") from error
 
 
 def _read(path: Path, code: str, limit: int) -> bytes:

@@ -15,14 +15,17 @@ from attestor.core.authorisation import evidence_notation
 from attestor.core.bundle import read_bundle
 from attestor.core.bundlecheck import MeasuredFile, OpenPgpFacts, check_bundle
 from attestor.core.bundlevotes import are_bytes_of
+from attestor.core.contradictions import re_signs
 from attestor.core.dossier import read_dossier
 from attestor.core.entries import (
+    CanaryEntry,
     DecisionEntry,
     Entry,
     LateDissentEntry,
     NamedPolicy,
     PolicyEntry,
     Received,
+    RevocationEntry,
     SignatureEntry,
     WithdrawalEntry,
     moment,
@@ -62,7 +65,7 @@ def subjects_of(entry: Entry) -> frozenset[str]:
             return frozenset({entry.release})
         case PolicyEntry():
             return frozenset({POLICIES})
-        case DecisionEntry() | LateDissentEntry():
+        case DecisionEntry() | LateDissentEntry() | RevocationEntry() | CanaryEntry():
             return frozenset()
 
 
@@ -71,7 +74,7 @@ def remembered_of(release_id: str, told: Iterable[tuple[int, bytes]]) -> Remembe
     received: dict[Pair, Receipt] = {}
     withdrawn: defaultdict[Pair, set[bytes]] = defaultdict(set)
     decision: LoggedDecision | None = None
-    signed: dict[str, LoggedSignature] = {}
+    signed: dict[Pair, LoggedSignature] = {}
     for index, raw in told:
         match read_entry(raw):
             case Received(votes=votes):
@@ -84,7 +87,7 @@ def remembered_of(release_id: str, told: Iterable[tuple[int, bytes]]) -> Remembe
             case DecisionEntry() as entry:
                 decision = LoggedDecision(index, entry, raw)
             case SignatureEntry() as entry:
-                signed.setdefault(entry.key, LoggedSignature.of(index, entry))
+                signed.setdefault((entry.key, bytes.fromhex(entry.sha256)), LoggedSignature.of(index, entry))
     taken_back = {pair: frozenset(envelopes) for pair, envelopes in withdrawn.items()}
     return Remembered(received, taken_back, decision, tuple(signed.values()))
 
@@ -203,7 +206,7 @@ def refuse_signature(index: int, entry: SignatureEntry, decision: DecisionEntry 
             f"Signature {index} rests on decision {entry.decision}, which is on another request, release, digest or key.",
         )
     for known in remembered.signed:
-        if known.sha256.hex() != entry.sha256:
+        if known.sha256.hex() != entry.sha256 and not re_signs(decision):
             raise Rejected(
                 "release-signed-twice",
                 f"Signatures {known.index} and {index} are of two digests of one release: {known.sha256.hex()} and {entry.sha256}.",

@@ -4,18 +4,21 @@
 the log includes exactly that. Only it makes an :class:`Authorisation`, and only an ``Authorisation`` can be signed.
 """
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, NamedRelease
+from attestor.core.approvals import NONE_GRANTED, Approval, Granted
+from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, NamedRelease, SpentApproval
 from attestor.core.errors import Halted
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
-from attestor.core.past import LoggedDecision
+from attestor.core.obstacles import Block, Never, NotNow, blocks_of_agreement, blocks_of_past, first_obstacle
+from attestor.core.past import LoggedDecision, RulesPast
 from attestor.core.policy import Policy, Tier
-from attestor.core.quorum import Decision, Disputed, Pending, Reached
+from attestor.core.quorum import Decision, Reached, in_favour_of
 from attestor.core.requests import SigningRequest
-from attestor.core.wire import HashState
+from attestor.core.tierrules import Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,21 @@ class Judgement:
     """The policy's, which names this instance."""
     log: str
     """The log's origin."""
+    created: datetime
+    """When it was judged, in whole seconds: the signature's creation time, once the log has the decision."""
+    approvals: tuple[Approval, ...] = ()
+    """Those that it spends."""
+    period: str | None = None
+    """The quota's period in which it counts."""
+
+    @property
+    def spent(self) -> tuple[SpentApproval, ...]:
+        """The approvals as a decision entry names them: in the order of action and document."""
+        named = (
+            SpentApproval(action=each.document.action, approver=each.approver, document=each.digest.hex())
+            for each in self.approvals
+        )
+        return tuple(sorted(named, key=lambda each: (each.action, each.document)))
 
     @property
     def counted(self) -> frozenset[str]:
@@ -48,6 +66,7 @@ class Judgement:
             and entry.request == str(self.request.id)
             and (entry.release, entry.artifact, entry.policy) == (self.release, self.artifact, self.policy)
             and (entry.tier, entry.signing_key, entry.key) == (self.tier, self.signing_key, self.key_fingerprint)
+            and (entry.approvals, entry.period) == (self.spent, self.period)
         )
 
     @property
@@ -78,25 +97,14 @@ class Authorisation:
         return self.judgement.sha512
 
     @property
+    def re_signs(self) -> bool:
+        """Whether people approved that other bytes of this release be signed than those that were."""
+        return any(spent.action == Action.RE_SIGN.value for spent in self.judgement.spent)
+
+    @property
     def notation(self) -> tuple[str, str]:
         """Name and value of the notation by which the signature itself points to its evidence."""
         return evidence_notation(self.judgement.origin, self.judgement.log, self.decision)
-
-
-@dataclass(frozen=True, slots=True)
-class NotNow:
-    """It may be signed later; the request waits."""
-
-    reason: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Never:
-    """It cannot change; the request is refused."""
-
-    reason: str
-    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,50 +117,38 @@ class Seen:
 
 
 def standing(
-    request: SigningRequest, tier: Tier, decision: Decision, signed_digest: bytes | None
+    request: SigningRequest,
+    tier: Tier,
+    decision: Decision,
+    *,
+    signed: Collection[bytes] = (),
+    granted: Granted = NONE_GRANTED,
 ) -> NotNow | Never | None:
-    """Say what keeps a request from being queued; ``None`` when nothing does."""
-    if signed_digest is not None and signed_digest != request.sha256:
-        return Never("other-digest-signed", f"Another digest of this release is signed: {signed_digest.hex()}.")
-    if request.requester not in tier.requesters:
-        return NotNow("requester-not-allowed", f"Tier {tier.name} does not let requester {request.requester} ask.")
-    if isinstance(request.content, HashState) and tier.single_builder:
-        return Never(
-            "hash-state-not-allowed",
-            f"Tier {tier.name} has a single builder, so it takes the bytes, never a hash state.",
-        )
-    return _against_decision(request, tier, decision)
+    """Say what keeps a request from being queued; ``None`` when nothing does.
+
+    *signed* holds the SHA-256s of this release that were signed already, by whatever key. What the past of other releases has
+    to do with it, only a signer says.
+    """
+    return first_obstacle(blocks_of_agreement(request, tier, decision, signed), tier, granted)
 
 
-def _against_decision(request: SigningRequest, tier: Tier, decision: Decision) -> NotNow | None:
-    match decision:
-        case Pending(tally) if not (tally.agreeing or tally.failed):
-            return NotNow("no-claims", f"Nobody has attested this release yet; {tier.threshold} operators must agree.")
-        case Pending(tally):
-            return NotNow(
-                "not-reached", f"{len(tally.agreeing)} of {tier.threshold} operators agree; {tally.missing} missing."
-            )
-        case Disputed(tally):
-            against = ", ".join(sorted(tally.dissenting | tally.equivocating))
-            return NotNow("disputed", f"The release is disputed: dissent by {against} is more than the tier allows.")
-        case Reached():
-            return _against_agreement(request, decision)
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """What a signer weighs beside the agreement; each part is its own, from verified bytes and its own fold of the log."""
+
+    signed: frozenset[bytes]
+    """SHA-256s of this release that were signed already."""
+    repeated: bool
+    """The signing key signed these very bytes before: nothing new is let through."""
+    past: RulesPast
+    granted: Granted
+    moment: datetime
+    """When the decision is made, or was."""
 
 
-def _against_agreement(request: SigningRequest, decision: Reached) -> NotNow | None:
-    if request.sha256 != decision.agreed.sha256:
-        return NotNow("other-digest-reached", f"The operators agree on another digest: {decision.agreed.sha256.hex()}.")
-    if decision.stated.sha512 not in (None, request.sha512) or decision.stated.size not in (None, request.size):
-        return NotNow(
-            "other-digest-reached", "The asked SHA-512 or size is not what the operators state beside the same SHA-256."
-        )
-    if isinstance(request.content, HashState) and None in (decision.agreed.sha512, decision.agreed.size):
-        return NotNow(
-            "sha512-not-agreed", "A hash state needs SHA-512 and size stated by as many operators as the threshold."
-        )
-    if not request.content_present:
-        return NotNow("content-missing", "The bytes are not there yet; upload them.")
-    return None
+def at_first_sight(request: SigningRequest, tier: Tier, decision: Decision, weighed: Weighed) -> NotNow | Never | None:
+    """Say what keeps a request from being signed, before its bytes are looked at."""
+    return first_obstacle(_blocks(request, tier, decision, weighed), tier, weighed.granted)
 
 
 def judge(  # noqa: PLR0913 - the judgement rests on every one of these
@@ -162,18 +158,21 @@ def judge(  # noqa: PLR0913 - the judgement rests on every one of these
     tier: Tier,
     key_fingerprint: str,
     decision: Decision,
-    signed_digest: bytes | None,
+    weighed: Weighed,
     seen: Seen,
 ) -> Judgement | NotNow | Never:
     """Say whether the rules allow one signature; *decision* must be the signer's own over envelopes that it verified."""
-    obstacle = standing(request, tier, decision, signed_digest)
+    blocks = list(_blocks(request, tier, decision, weighed))
+    obstacle = first_obstacle(blocks, tier, weighed.granted)
     if obstacle is not None:
         return obstacle
-    if not isinstance(decision, Reached) or tier not in policy.tiers:
+    reached = in_favour_of(decision, request.sha256)
+    if not isinstance(reached, Reached) or tier not in policy.tiers:
         return NotNow("not-reached", "No agreement under the policy that the signer itself loaded.")
-    if not _same_bytes(request, decision, seen):
+    if not _same_bytes(request, reached, seen):
         # The digest of what was found is not said: a pull root may hold more than its requesters may read.
         return Never("content-differs", f"The bytes are not the agreed ones: {seen.size} bytes with another digest.")
+    window = weighed.past.window
     return Judgement(
         request=request,
         policy=NamedPolicy(serial=policy.serial, digest=policy.digest),
@@ -181,12 +180,28 @@ def judge(  # noqa: PLR0913 - the judgement rests on every one of these
         signing_key=tier.signing_key,
         key_fingerprint=key_fingerprint,
         size=seen.size,
-        sha256=decision.agreed.sha256,
+        sha256=reached.agreed.sha256,
         sha512=seen.sha512,
-        reached=decision,
+        reached=reached,
         origin=policy.origin,
         log=policy.log.key.name,
+        created=weighed.moment,
+        approvals=tuple(_spent(blocks, weighed.granted)),
+        period=window.name if window is not None else None,
     )
+
+
+def _blocks(request: SigningRequest, tier: Tier, decision: Decision, weighed: Weighed) -> Iterable[Block]:
+    yield from blocks_of_agreement(request, tier, decision, weighed.signed)
+    if not weighed.repeated:
+        yield from blocks_of_past(request, tier, weighed.past)
+
+
+def _spent(blocks: Iterable[Block], granted: Granted) -> Iterable[Approval]:
+    """The approvals of every exception that is made; those that were given and not needed stay unspent."""
+    actions = {block.action for block in blocks if block.action is not None}
+    for action in actions:
+        yield from granted[action]
 
 
 def authorise(judgement: Judgement, logged: LoggedDecision) -> Authorisation:

@@ -1,8 +1,10 @@
 """What two log entries cannot both say (design §8): whoever meets it signs nothing until a person has looked."""
 
-from attestor.core.entries import SignatureEntry
+from collections.abc import Iterable
+
+from attestor.core.entries import DecisionEntry, SignatureEntry
 from attestor.core.errors import Halted
-from attestor.core.past import Fact, LoggedSignature, PolicySeen, WasDecided, WasSigned
+from attestor.core.past import CanaryAnnounced, Fact, LoggedSignature, PolicySeen, WasDecided, WasSigned
 
 
 def refuse_other_signer(index: int, fact: Fact, *, anchor_id: str, since: int) -> None:
@@ -11,7 +13,7 @@ def refuse_other_signer(index: int, fact: Fact, *, anchor_id: str, since: int) -
     For a signer that is alone. Raises ``Halted`` ``other-signer``.
     """
     match fact:
-        case WasDecided(entry) | WasSigned(entry):
+        case WasDecided(entry) | WasSigned(entry) | CanaryAnnounced(entry):
             author = entry.anchor
         case PolicySeen():
             author = fact.anchor
@@ -26,13 +28,19 @@ def refuse_other_signer(index: int, fact: Fact, *, anchor_id: str, since: int) -
         )
 
 
-def refuse_second_digest(index: int, entry: SignatureEntry, known: LoggedSignature | None) -> None:
-    """Refuse a signature over other bytes than those of the release's first one. Raises ``Halted`` ``release-signed-twice``."""
-    if known is not None and known.sha256.hex() != entry.sha256:
+def refuse_second_digest(
+    index: int, entry: SignatureEntry, known: Iterable[LoggedSignature], *, approved: bool
+) -> None:
+    """Refuse a signature over other bytes than those *known* to be signed of the release, unless people *approved* these.
+
+    Raises ``Halted`` ``release-signed-twice``.
+    """
+    others = [each for each in known if each.sha256.hex() != entry.sha256]
+    if others and not approved:
         raise Halted(
             "release-signed-twice",
-            f"Log entries {known.index} and {index} say that two digests of the release {entry.release} were signed: "
-            f"{known.sha256.hex()} and {entry.sha256}. Nothing is signed. Find out which signer made the second one; the "
+            f"Log entries {others[0].index} and {index} say that two digests of the release {entry.release} were signed: "
+            f"{others[0].sha256.hex()} and {entry.sha256}. Nothing is signed. Find out which signer made the second one; the "
             "log keeps both, so that going on needs a new log origin.",
         )
 
@@ -46,3 +54,8 @@ def refuse_forked_policy(index: int, seen: PolicySeen, known: str | None) -> Non
             f"{seen.digest}. Nothing is signed. Find out who loaded the second one; the log keeps both, so that going on "
             "needs a new log origin.",
         )
+
+
+def re_signs(decision: DecisionEntry) -> bool:
+    """Whether a decision rests on people's approval to sign other bytes of a release that is signed."""
+    return any(spent.action == "re-sign" for spent in decision.approvals)

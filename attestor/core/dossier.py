@@ -13,8 +13,10 @@ import msgspec
 from msgspec import Meta
 
 from attestor.core import canonical
+from attestor.core.approvals import Given
 from attestor.core.entries import Code, CountedVote, OperatorName, UncountedVote
 from attestor.core.quorum import Reached
+from attestor.core.tlog.grammar import write_base64
 from attestor.core.wire import Sha256Hex
 
 _Moment = Annotated[
@@ -24,6 +26,8 @@ _Moment = Annotated[
         description="RFC 3339, UTC, microseconds",
     ),
 ]
+
+Base64 = Annotated[str, Meta(max_length=32768, description="canonical base64")]
 
 
 class WeighedVote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
@@ -37,6 +41,15 @@ class WeighedVote(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     reason: Code | None
 
 
+class SpentApprovalBytes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """An approval that the decision spent, as it was given; its manifest is a document of its own, which it names."""
+
+    key: str
+    """The fingerprint of the approver's key."""
+    document: Base64
+    signature: Base64
+
+
 class Dossier(
     msgspec.Struct,
     frozen=True,
@@ -45,12 +58,15 @@ class Dossier(
     kw_only=True,
     tag_field="type",
     tag="evidence",
+    omit_defaults=True,
 ):
     """The document. Votes in the order of operator and payload, withdrawals in the order of their digests."""
 
     version: Literal[1]
     votes: tuple[WeighedVote, ...]
     withdrawals: tuple[Sha256Hex, ...]
+    approvals: tuple[SpentApprovalBytes, ...] = ()
+    """In the order of the SHA-256s of what was signed; absent where none was spent."""
 
     @property
     def raw(self) -> bytes:
@@ -65,9 +81,12 @@ _DECODER: Final = msgspec.json.Decoder(Dossier)
 
 
 def dossier(
-    envelopes: Iterable[tuple[str, bytes, bytes, datetime]], withdrawals: Iterable[bytes], decision: Reached
+    envelopes: Iterable[tuple[str, bytes, bytes, datetime]],
+    withdrawals: Iterable[bytes],
+    decision: Reached,
+    approvals: Iterable[Given] = (),
 ) -> Dossier:
-    """Write down what *decision* weighed: (operator, payload digest, envelope, received at), and withdrawals as they came."""
+    """Write down what *decision* weighed: (operator, payload digest, envelope, received at), withdrawals and approvals as they came."""
     reasons: Mapping[tuple[str, bytes], str] = {
         (said.operator, said.payload_digest): said.reason for said in decision.tally.uncounted
     }
@@ -85,6 +104,12 @@ def dossier(
         version=1,
         votes=tuple(sorted(votes, key=lambda vote: (vote.operator, vote.payload))),
         withdrawals=tuple(sorted({hashlib.sha256(body).hexdigest() for body in withdrawals})),
+        approvals=tuple(
+            SpentApprovalBytes(
+                key=given.key, document=write_base64(given.document), signature=write_base64(given.signature)
+            )
+            for given in sorted(approvals, key=lambda each: each.digest)
+        ),
     )
 
 

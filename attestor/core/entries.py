@@ -1,7 +1,7 @@
 """Log entries: canonical JSON (RFC 8785) of digests and names that the policy publishes, schema version 1 (design §8).
 
 Each entry is an object with ``type`` and ``version``. What only a signer may say (``decision`` with the verdict ``sign``,
-``signature``, ``policy``) carries its seal over the same object without the member ``seal``. Nothing here is free text.
+``signature``, ``policy``, ``canary``) carries its seal over the same object without the member ``seal``. Nothing here is free text.
 An entry's key (subject, kind, number) follows from its bytes, so that what comes back from an export has the key it had.
 """
 
@@ -106,6 +106,15 @@ class UncountedVote(_Part, frozen=True, kw_only=True):
     reason: Code
 
 
+class SpentApproval(_Part, frozen=True, kw_only=True):
+    """An approval that a decision spends."""
+
+    action: Literal["release", "downgrade", "re-sign", "dispute", "quota"]
+    approver: OperatorName
+    document: Sha256Hex
+    """SHA-256 of what the approver signed."""
+
+
 class Received(_Part, frozen=True, kw_only=True, omit_defaults=False, tag_field="type", tag="received"):
     """What one intake transaction took in; the signer demands every payload that is named here for a release."""
 
@@ -133,6 +142,10 @@ class DecisionEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="dec
     not_counted: Annotated[tuple[UncountedVote, ...], Meta(max_length=MAX_NOT_COUNTED)] = ()
     evidence: Sha256Hex | None = None
     """Of the evidence document: every vote and withdrawal that was weighed."""
+    approvals: Annotated[tuple[SpentApproval, ...], Meta(max_length=40)] = ()
+    """Spent by this decision, in the order of action and document."""
+    period: Annotated[str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){0,2}\Z|^[0-9]{4}-W[0-9]{2}\Z")] | None = None
+    """The quota's calendar period that this decision counts in; absent where the tier has no quota."""
     anchor: Hex32 | None = None
     seal: EntrySeal | None = None
 
@@ -190,8 +203,36 @@ class LateDissentEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="
     release: Sha256Hex
 
 
-Entry = Received | DecisionEntry | SignatureEntry | PolicyEntry | WithdrawalEntry | LateDissentEntry
-Sealed = DecisionEntry | SignatureEntry | PolicyEntry
+class RevocationEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="revocation"):
+    """An approver took an approval back; from here on no decision spends it."""
+
+    version: Literal[1] = VERSION
+    approval: Sha256Hex
+    """SHA-256 of what had been signed."""
+
+
+class CanaryEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="canary"):
+    """A signer is about to sign the constant string of the canary with this key: a call that is no release's."""
+
+    version: Literal[1] = VERSION
+    instance: OperatorName
+    key: Fingerprint
+    created: Moment
+    anchor: Hex32
+    seal: EntrySeal | None = None
+
+
+Entry = (
+    Received
+    | DecisionEntry
+    | SignatureEntry
+    | PolicyEntry
+    | WithdrawalEntry
+    | LateDissentEntry
+    | RevocationEntry
+    | CanaryEntry
+)
+Sealed = DecisionEntry | SignatureEntry | PolicyEntry | CanaryEntry
 _DECODER: Final = msgspec.json.Decoder(Entry)
 
 
@@ -207,7 +248,7 @@ class Outgoing:
 
 def is_signers(entry: Entry) -> TypeGuard[Sealed]:
     """Whether only a signer may say this; a refusal decides nothing."""
-    return isinstance(entry, SignatureEntry | PolicyEntry) or (
+    return isinstance(entry, SignatureEntry | PolicyEntry | CanaryEntry) or (
         isinstance(entry, DecisionEntry) and entry.verdict == "sign"
     )
 
@@ -260,19 +301,17 @@ def outgoing_of(entry: Entry) -> Outgoing:
 
 
 def _keyed(entry: Entry, raw: bytes) -> Outgoing:
+    # The kind is the tag: msgspec writes it as the entry's member "type".
+    kind = str(entry.__struct_config__.tag)
     match entry:
         case DecisionEntry():
-            return Outgoing(UUID(entry.request), "decision", entry.number, raw)
+            return Outgoing(UUID(entry.request), kind, entry.number, raw)
         case SignatureEntry():
-            return Outgoing(UUID(entry.request), "signature", 0, raw)
-        case Received():
-            return Outgoing(_content_key(raw), "received", 0, raw)
-        case PolicyEntry():
-            return Outgoing(_content_key(bytes.fromhex(entry.digest)), "policy", 0, raw)
-        case WithdrawalEntry():
-            return Outgoing(_content_key(raw), "withdrawal", 0, raw)
-        case LateDissentEntry():
-            return Outgoing(_content_key(raw), "late-dissent", 0, raw)
+            return Outgoing(UUID(entry.request), kind, 0, raw)
+        case PolicyEntry(digest=subject) | RevocationEntry(approval=subject):
+            return Outgoing(_content_key(bytes.fromhex(subject)), kind, 0, raw)
+        case Received() | WithdrawalEntry() | LateDissentEntry() | CanaryEntry():
+            return Outgoing(_content_key(raw), kind, 0, raw)
 
 
 def received_entries(votes: Iterable[tuple[str, bytes, bytes, str]]) -> list[Received]:

@@ -81,14 +81,14 @@ def _tier(tier: Tier, policy: Policy, now: datetime) -> TierGovernance:
     return TierGovernance(
         name=tier.name,
         kind=tier.kind,
-        purl=_spelled(tier.pattern),
+        purl=tier.pattern.text,
         threshold=tier.threshold,
         operators=tuple(sorted(tier.operators)),
         able=tuple(sorted(able)),
         required=tuple(sorted(tier.required)),
         dissent_limit=tier.dissent_limit,
         requesters=tuple(sorted(tier.requesters)),
-        networks=tuple(map(str, tier.networks)),
+        networks=tier.places,
         signing_key=tier.signing_key,
         stoppers=tuple(_stoppers(tier, able)),
         warnings=tuple(_warnings(tier, able, policy)),
@@ -146,8 +146,3 @@ def _ending_keys(policy: Policy, now: datetime) -> Iterator[str]:
                 f"operator {held.operator}: key {held.public_key.fingerprint[:16]} expires on "
                 f"{held.valid_until:%Y-%m-%d}, in {(held.valid_until - now).days} days"
             )
-
-
-def _spelled(pattern: PurlPattern) -> str:
-    arch = f"?arch={pattern.arch}" if pattern.arch else ""
-    return f"pkg:{pattern.type}/{pattern.namespace}/{pattern.name}{arch}"

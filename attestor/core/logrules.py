@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from attestor.core.contradictions import refuse_forked_policy, refuse_second_digest
+from attestor.core.contradictions import re_signs, refuse_forked_policy, refuse_second_digest
 from attestor.core.entries import (
     DecisionEntry,
     Entry,
@@ -147,8 +147,9 @@ class LogRules:
                 index,
             )
         made = LoggedSignature.of(index, entry)
+        approved = decided is not None and re_signs(decided)
         with self._findings.noting(Halted, index=index):
-            refuse_second_digest(index, entry, self._signed.setdefault(entry.release, made))
+            refuse_second_digest(index, entry, [self._signed.setdefault(entry.release, made)], approved=approved)
 
 
 def _token(*parts: str) -> bytes:

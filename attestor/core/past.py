@@ -10,10 +10,12 @@ from datetime import datetime
 from typing import Final
 
 from attestor.core.entries import (
+    CanaryEntry,
     DecisionEntry,
     Entry,
     PolicyEntry,
     Received,
+    RevocationEntry,
     Sealed,
     SignatureEntry,
     WithdrawalEntry,
@@ -22,7 +24,9 @@ from attestor.core.entries import (
     read_entry,
     verify_seal,
 )
-from attestor.core.errors import Halted, Malformed, Rejected
+from attestor.core.errors import Halted, Rejected
+from attestor.core.naming import Release, parse_release
+from attestor.core.quota import Period, Window
 from attestor.core.seal import SealRing
 
 
@@ -48,10 +52,12 @@ class WasWithdrawn:
 
 @dataclass(frozen=True, slots=True)
 class WasDecided:
-    """A signer decided to sign."""
+    """A signer decided to sign this release, at this time."""
 
     entry: DecisionEntry
     raw: bytes
+    release: Release
+    created: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +77,27 @@ class PolicySeen:
 
 
 @dataclass(frozen=True, slots=True)
+class WasRevoked:
+    """An approval, by the SHA-256 of what was signed, was taken back."""
+
+    approval: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryAnnounced:
+    """A signer was about to sign the canary's string."""
+
+    entry: CanaryEntry
+
+
+@dataclass(frozen=True, slots=True)
 class Forged:
     """An entry that claims to be a signer's and carries no seal of one: it says nothing, and somebody should look."""
 
     code: str
 
 
-Fact = WasReceived | WasWithdrawn | WasDecided | WasSigned | PolicySeen | Forged
+Fact = WasReceived | WasWithdrawn | WasDecided | WasSigned | PolicySeen | WasRevoked | CanaryAnnounced | Forged
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,16 +163,47 @@ class Remembered:
 NOTHING: Final = Remembered({}, {}, None, ())
 
 
+@dataclass(frozen=True, slots=True)
+class RulesQuestion:
+    """What the rules of a tier ask about the past of one release, as the log stood *before* an entry or stands now."""
+
+    release: Release
+    sha256: bytes
+    tier: str
+    signing_key: str
+    """The tier's name for it, which stays when the key behind it is replaced."""
+    period: Period | None
+    moment: datetime
+    """When the decision is made; a clock that stepped back opens no period that was left already."""
+    approvals: frozenset[bytes]
+    """SHA-256 of what was signed, of each that could be spent."""
+    before: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RulesPast:
+    """The answer, from the log alone."""
+
+    newest: str | None
+    """The newest version that was decided on among those that this release follows; its own is none of them."""
+    used: int
+    """Other releases or digests that were decided on in *window*, without an approval beyond the quota."""
+    window: Window | None
+    """The period that a decision made now counts in; ``None`` where the tier has no quota."""
+    unspendable: frozenset[bytes]
+    """Of the approvals: those that were spent on these bytes, or revoked."""
+
+
 def facts_of(index: int, raw: bytes, ring: SealRing) -> tuple[Fact, ...]:
     """Read one entry's facts. Raises ``Halted`` ``entry-unreadable``: what cannot be read may hide a dissent."""
     try:
-        entry = read_entry(raw)
-    except Malformed as error:
+        return tuple(_facts(read_entry(raw), raw, ring))
+    except (Rejected, ValueError) as error:
+        sentence = error.sentence if isinstance(error, Rejected) else f"{error}."
         raise Halted(
             "entry-unreadable",
-            f"Log entry {index} cannot be read: {error.sentence} Is a newer version writing the log?",
+            f"Log entry {index} cannot be read: {sentence} Is a newer version writing the log?",
         ) from error
-    return tuple(_facts(entry, raw, ring))
 
 
 def _facts(entry: Entry, raw: bytes, ring: SealRing) -> Iterator[Fact]:
@@ -163,6 +214,8 @@ def _facts(entry: Entry, raw: bytes, ring: SealRing) -> Iterator[Fact]:
             for vote in entry.votes:
                 for release in vote.releases:
                     yield WasReceived(release, vote.operator, bytes.fromhex(vote.payload), bytes.fromhex(vote.envelope))
+        case RevocationEntry():
+            yield WasRevoked(bytes.fromhex(entry.approval))
         case WithdrawalEntry():
             yield WasWithdrawn(
                 entry.release, entry.operator, bytes.fromhex(entry.payload), bytes.fromhex(entry.envelope)
@@ -176,8 +229,18 @@ def _sealed(entry: Sealed, raw: bytes, ring: SealRing) -> Fact:
         return Forged(error.code)
     match entry:
         case DecisionEntry():
-            return WasDecided(entry, raw)
+            return _decided(entry, raw)
+        case CanaryEntry():
+            return CanaryAnnounced(entry)
         case SignatureEntry():
             return WasSigned(entry)
         case PolicyEntry():
             return PolicySeen(entry.serial, entry.digest, entry.anchor)
+
+
+def _decided(entry: DecisionEntry, raw: bytes) -> WasDecided:
+    """Raises ``Rejected`` or ``ValueError`` for names and times that no release and no calendar has."""
+    release = parse_release(entry.release.kind, entry.release.purl, entry.release.file_name)
+    if release.id != entry.release.id:
+        raise Rejected("release-differs", f"The decision names the release {entry.release.id} by other names.")
+    return WasDecided(entry, raw, release, moment(entry.created or ""))

@@ -5,14 +5,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network
+from typing import Final, Literal
 
 import msgspec
 
 from attestor.core.errors import Missing
 from attestor.core.keys import KeyRing, PublicKey
 from attestor.core.naming import Kind, Release
+from attestor.core.quota import Quota
 from attestor.core.seal import SealRing
+from attestor.core.tierrules import Action, ApprovalRules
 from attestor.core.tlog.note import VerifierKey
+from attestor.core.versions import VersionOrder
+
+UNIX: Final = "unix"
+"""Stands among a tier's networks for sockets of the host, and is the address of who calls there."""
 
 
 class Scope(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,11 +58,7 @@ class OperatorKey:
 
     def refusal_at(self, moment: datetime) -> str | None:
         """Say why the key does not count at *moment*, as a stable code; ``None`` when it does."""
-        if self.revoked:
-            return "key-revoked"
-        if moment < self.valid_from:
-            return "key-not-yet-valid"
-        return "key-expired" if moment >= self.valid_until else None
+        return refusal_of(self, moment)
 
     def may_say(self, form: str) -> bool:
         """*form* is ``rebuild``, ``link``, or ``provenance BUILD_TYPE BUILDER_ID``."""
@@ -73,6 +76,34 @@ def form_of(provenance: Provenance) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class ApproverKey:
+    """One OpenPGP or SSH key of one approver, and when it counts."""
+
+    approver: str
+    form: Literal["openpgp", "ssh"]
+    text: str
+    """An ASCII-armored OpenPGP certificate, or a line as in ``authorized_keys``: type, base64, comment."""
+    fingerprint: str
+    """OpenPGP: upper-case hex of the version 4 primary key; SSH: ``SHA256:`` and base64, as ``ssh-keygen -l`` prints it."""
+    valid_from: datetime
+    valid_until: datetime
+    revoked: bool
+
+    def refusal_at(self, moment: datetime) -> str | None:
+        """Say why the key does not count at *moment*, as a stable code; ``None`` when it does."""
+        return refusal_of(self, moment)
+
+
+def refusal_of(key: OperatorKey | ApproverKey, moment: datetime) -> str | None:
+    """Say why a key does not count at *moment*, as a stable code; ``None`` when it does."""
+    if key.revoked:
+        return "key-revoked"
+    if moment < key.valid_from:
+        return "key-not-yet-valid"
+    return "key-expired" if moment >= key.valid_until else None
+
+
+@dataclass(frozen=True, slots=True)
 class PurlPattern:
     """Matches purls by type, namespace, name and architecture; ``*`` stands for a whole component only."""
 
@@ -80,6 +111,12 @@ class PurlPattern:
     namespace: str
     name: str
     arch: str | None
+
+    @property
+    def text(self) -> str:
+        """As the policy file spells it."""
+        arch = f"?arch={self.arch}" if self.arch else ""
+        return f"pkg:{self.type}/{self.namespace}/{self.name}{arch}"
 
     def matches(self, release: Release) -> bool:
         return (
@@ -113,6 +150,40 @@ class Tier:
     signing_key: str
     requesters: frozenset[str]
     networks: tuple[IPv4Network | IPv6Network, ...]
+    unix: bool = False
+    """Whether it may be asked over a socket of the host, by users that the policy lists."""
+    version_order: VersionOrder = VersionOrder.NONE
+    quota: Quota | None = None
+    approvals: ApprovalRules | None = None
+    """``None``: nobody lets any exception through."""
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """From where it may be asked, as the policy file spells them."""
+        return (*map(str, self.networks), *((UNIX,) if self.unix else ()))
+
+    def needs(self, action: Action) -> int:
+        """How many people must approve *action*; 0 where the tier knows no such exception."""
+        return self.approvals.needed(action) if self.approvals is not None else 0
+
+    def rules(self) -> dict[str, object]:
+        """Every rule by name as built-in values, sets in order: what an approval is bound to."""
+        return {
+            "name": self.name,
+            "kind": self.kind.value,
+            "purl": self.pattern.text,
+            "operators": sorted(self.operators),
+            "threshold": self.threshold,
+            "dissentLimit": self.dissent_limit,
+            "required": sorted(self.required),
+            "signingKey": self.signing_key,
+            "requesters": sorted(self.requesters),
+            "networks": sorted(self.places),
+            "versionOrder": self.version_order.value,
+            "quota": [self.quota.limit, self.quota.period.value] if self.quota is not None else [],
+            "approvals": {action.value: self.needs(action) for action in Action},
+            "approvalHours": self.approvals.hours if self.approvals is not None else 0,
+        }
 
     @property
     def single_builder(self) -> bool:
@@ -168,6 +239,14 @@ class Policy:
     log: LogPolicy
     raw: bytes = field(repr=False)
     """The file's bytes, as log entries name them by digest."""
+    requester_of_users: Mapping[str, str] = field(default_factory=dict)
+    """System user to requester."""
+    approver_keys: Mapping[str, ApproverKey] = field(default_factory=dict)
+    """By fingerprint."""
+    persons: Mapping[str, str] = field(default_factory=dict)
+    """Approver to person."""
+    persons_of_requesters: Mapping[str, str] = field(default_factory=dict)
+    """Requester to the person who answers for what its clients ask: that person approves none of it."""
 
     @cached_property
     def key_ring(self) -> KeyRing:
@@ -187,6 +266,10 @@ class Policy:
             if tier.governs(release):
                 return tier
         raise Missing("no-tier", f"No tier of policy serial {self.serial} governs {release.kind} {release.purl}.")
+
+    def requester_of_user(self, user: str) -> str | None:
+        """The requester that a system user of the host is."""
+        return self.requester_of_users.get(user)
 
     def requester_known_by(self, client: str) -> str | None:
         return self._requester_of_client.get(client)

@@ -7,15 +7,23 @@ No security number has a default. Source of the rules: design §5 (counting), §
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
 
 from attestor.core.errors import AttestorError
 from attestor.core.keys import MAX_KEYS, PublicKey, parse_public_key
 from attestor.core.naming import TYPES, could_be_scope
-from attestor.core.policy import OperatorKey, Policy, PurlPattern, Scope, Tier
+from attestor.core.policy import UNIX, OperatorKey, Policy, PurlPattern, Scope, Tier
 from attestor.core.policylog import read_log
-from attestor.core.policytables import KeyTable, PolicyTable, TierTable, is_name, read_tables, refusal
+from attestor.core.policyrequesters import networks, refuse_unfit_requesters, requester_of_user
+from attestor.core.policyrules import (
+    approval_rules,
+    approver_keys,
+    quota,
+    refuse_bad_times,
+    refuse_unfit_people,
+    version_order,
+)
+from attestor.core.policytables import KeyTable, PolicyTable, TierTable, is_name, read_tables, refusal, refuse_bad_names
 from attestor.core.strictjson import MAX_INTEGER
 
 FORMS: Final = frozenset({"rebuild", "link", "provenance"})
@@ -23,7 +31,6 @@ FORMS: Final = frozenset({"rebuild", "link", "provenance"})
 _PATTERN = re.compile(
     r"pkg:(alpm|deb|generic)/(\*|[a-z0-9._-]+)/(\*|[A-Za-z0-9@._+-]+)(?:\?arch=([a-z0-9_]+))?", re.ASCII
 )
-_FINGERPRINT = re.compile(r"[0-9a-f]{64}", re.ASCII)
 
 
 def parse_policy(raw: bytes, source: str) -> Policy:
@@ -35,9 +42,10 @@ def parse_policy(raw: bytes, source: str) -> Policy:
     _refuse_bad_top_level(table, source)
     keys = dict(_operator_keys(table, source))
     tiers = tuple(_tier(name, tier, table, source) for name, tier in table.tiers.items())
-    _refuse_shared_clients(table, source)
+    refuse_unfit_requesters(table, source)
     _refuse_ambiguous_tiers(tiers, source)
     _refuse_voteless_operators(tiers, keys, source)
+    refuse_unfit_people(table, source)
     return Policy(
         origin=table.origin,
         serial=table.serial,
@@ -48,7 +56,11 @@ def parse_policy(raw: bytes, source: str) -> Policy:
         tiers=tiers,
         requesters={name: frozenset(requester.clients) for name, requester in table.requesters.items()},
         log=read_log(table, keys, source),
+        requester_of_users=requester_of_user(table),
         raw=raw,
+        approver_keys={key.fingerprint: key for key in approver_keys(table, source)},
+        persons={name: approver.person for name, approver in table.approvers.items()},
+        persons_of_requesters={name: asks.person for name, asks in table.requesters.items() if asks.person is not None},
     )
 
 
@@ -60,11 +72,8 @@ def _refuse_bad_top_level(table: PolicyTable, source: str) -> None:
     for section, names in (("operators", table.operators), ("tiers", table.tiers), ("requesters", table.requesters)):
         if not names:
             raise refusal(source, section, "must not be empty: an empty list allows nobody")
-        for name in names:
-            if not is_name(name):
-                raise refusal(
-                    source, f"{section}.{name[:64]!a}", "names are lower-case letters, digits, dots and dashes"
-                )
+        refuse_bad_names(section, names, source)
+    refuse_bad_names("approvers", table.approvers, source)
 
 
 def _operator_keys(table: PolicyTable, source: str) -> Iterator[tuple[PublicKey, OperatorKey]]:
@@ -92,15 +101,7 @@ def _operator_key(operator: str, stated: KeyTable, place: str, source: str) -> O
         public_key = parse_public_key(stated.public_key)
     except AttestorError as error:
         raise refusal(source, f"{place}.public_key", error.sentence.rstrip(".")) from error
-    for field, moment in (
-        ("valid_from", stated.valid_from),
-        ("valid_until", stated.valid_until),
-        ("revoked", stated.revoked),
-    ):
-        if moment is not None and moment.tzinfo is None:
-            raise refusal(source, f"{place}.{field}", "needs a time zone; write it in UTC with a Z")
-    if stated.valid_from >= stated.valid_until:
-        raise refusal(source, f"{place}.valid_until", "must be later than valid_from")
+    refuse_bad_times(stated, place, source)
     _refuse_bad_statements(stated, place, source)
     _refuse_bad_scopes(stated.scopes, f"{place}.scopes", source)
     return OperatorKey(
@@ -168,7 +169,11 @@ def _tier(name: str, stated: TierTable, table: PolicyTable, source: str) -> Tier
         required=frozenset(stated.required),
         signing_key=stated.signing_key,
         requesters=frozenset(stated.requesters),
-        networks=tuple(_networks(stated.networks, f"{place}.networks", source)),
+        networks=tuple(networks(stated.networks, f"{place}.networks", source)),
+        unix=UNIX in stated.networks,
+        version_order=version_order(stated, found[1], place, source),
+        quota=quota(stated, place, source),
+        approvals=approval_rules(stated, table, place, source),
     )
 
 
@@ -198,36 +203,6 @@ def _refuse_unknown_names(names: tuple[str, ...], known: Mapping[str, object], p
             raise refusal(source, place, f"{name!r} is not defined in this file")
     if len(set(names)) != len(names):
         raise refusal(source, place, "lists a name twice")
-
-
-def _networks(stated: tuple[str, ...], place: str, source: str) -> Iterator[IPv4Network | IPv6Network]:
-    if not stated:
-        raise refusal(source, place, "must not be empty: an empty list allows nobody")
-    for text in stated:
-        try:
-            yield ip_network(text)
-        except ValueError as error:
-            raise refusal(
-                source, place, f"{error}; write an address or network such as 192.0.2.0/24 or 2001:db8::/32"
-            ) from error
-
-
-def _refuse_shared_clients(table: PolicyTable, source: str) -> None:
-    owners: dict[str, str] = {}
-    for name, requester in table.requesters.items():
-        place = f"requesters.{name}.clients"
-        if not requester.clients:
-            raise refusal(source, place, "must not be empty: an empty list allows nobody")
-        for client in requester.clients:
-            if not _FINGERPRINT.fullmatch(client):
-                raise refusal(
-                    source,
-                    place,
-                    "each client is the lower-case hex SHA-256 of its public key (attestor ca issue prints it)",
-                )
-            if client in owners:
-                raise refusal(source, place, f"this client already stands under requester {owners[client]}")
-            owners[client] = name
 
 
 def _refuse_ambiguous_tiers(tiers: tuple[Tier, ...], source: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections.abc import Iterable
 from datetime import date, datetime, time
 from typing import Final, TypeVar
 
@@ -10,6 +11,8 @@ import msgspec
 from attestor.core.errors import Rejected
 from attestor.core.naming import Kind
 from attestor.core.policy import Provenance, Scope
+from attestor.core.quota import Period
+from attestor.core.versions import VersionOrder
 
 MAX_POLICY_BYTES: Final = 4 * 1024 * 1024
 
@@ -34,6 +37,43 @@ class OperatorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     keys: tuple[KeyTable, ...]
     suspended: bool = False
+    person: str | None = None
+
+
+class ApproverKeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[approvers.NAME.keys]]``: one of ``openpgp`` and ``ssh``."""
+
+    fingerprint: str
+    valid_from: datetime
+    valid_until: datetime
+    openpgp: str | None = None
+    ssh: str | None = None
+    revoked: datetime | None = None
+
+
+class ApproverTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[approvers.NAME]``."""
+
+    person: str
+    keys: tuple[ApproverKeyTable, ...]
+
+
+class QuotaTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[tiers.NAME.quota]``."""
+
+    limit: int
+    period: Period
+
+
+class ApprovalsTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[tiers.NAME.approvals]``: how many people let each exception through; one that is not named is none."""
+
+    hours: int
+    release: int | None = None
+    downgrade: int | None = None
+    re_sign: int | None = None
+    dispute: int | None = None
+    quota: int | None = None
 
 
 class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,12 +88,17 @@ class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     requesters: tuple[str, ...]
     networks: tuple[str, ...]
     required: tuple[str, ...] = ()
+    version_order: VersionOrder = VersionOrder.NONE
+    quota: QuotaTable | None = None
+    approvals: ApprovalsTable | None = None
 
 
 class RequesterTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[requesters.NAME]``."""
 
-    clients: tuple[str, ...]
+    clients: tuple[str, ...] = ()
+    users: tuple[str, ...] = ()
+    person: str | None = None
 
 
 class WitnessTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -81,6 +126,7 @@ class PolicyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operators: dict[str, OperatorTable]
     tiers: dict[str, TierTable]
     requesters: dict[str, RequesterTable]
+    approvers: dict[str, ApproverTable]
 
 
 class _LogSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -97,6 +143,7 @@ class _Sections(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     operators: dict[str, object]
     tiers: dict[str, object]
     requesters: dict[str, object]
+    approvers: dict[str, object] = {}
 
 
 def read_tables(raw: bytes, source: str) -> PolicyTable:
@@ -110,6 +157,7 @@ def read_tables(raw: bytes, source: str) -> PolicyTable:
         {n: _converted(v, OperatorTable, ("operators", n), source) for n, v in read.operators.items()},
         {n: _converted(v, TierTable, ("tiers", n), source) for n, v in read.tiers.items()},
         {n: _converted(v, RequesterTable, ("requesters", n), source) for n, v in read.requesters.items()},
+        {n: _converted(v, ApproverTable, ("approvers", n), source) for n, v in read.approvers.items()},
     )
 
 
@@ -122,6 +170,13 @@ def _log(value: object, source: str) -> LogTable:
 def is_name(text: str) -> bool:
     """Whether the policy may name something so: lower-case letters, digits, dots and dashes."""
     return _NAME.fullmatch(text) is not None
+
+
+def refuse_bad_names(section: str, names: Iterable[str], source: str) -> None:
+    """Raises ``Rejected`` ``policy-invalid`` unless :func:`is_name` takes each."""
+    for name in names:
+        if not is_name(name):
+            raise refusal(source, f"{section}.{name[:64]!a}", "names are lower-case letters, digits, dots and dashes")
 
 
 def refusal(source: str, place: str, sentence: str) -> Rejected:

@@ -78,6 +78,8 @@ class Disputed:
     """More dissent than the tier allows, whichever bytes are favoured."""
 
     tally: Tally
+    overruled: Reached | None = None
+    """What it is once enough people approve the leading bytes in spite of the dissent: they must have n votes all the same."""
 
 
 Decision = Pending | Reached | Disputed
@@ -161,11 +163,19 @@ def _decide(
         missing_required=tier.required - agreeing,
         uncounted=uncounted,
     )
+    agreement = None
+    if candidate is not None and not tally.missing:
+        agreement = Reached(tally, agreed=_agreed(candidate, agreeing, votes, tier.threshold), stated=candidate)
     if len(tally.dissenting) + len(equivocating) > tier.dissent_limit:
-        return Disputed(tally)
-    if candidate is None or tally.missing:
-        return Pending(tally)
-    return Reached(tally, agreed=_agreed(candidate, agreeing, votes, tier.threshold), stated=candidate)
+        return Disputed(tally, agreement)
+    return agreement or Pending(tally)
+
+
+def in_favour_of(decision: Decision, sha256: bytes) -> Decision:
+    """The decision when dissent against these bytes is overruled: it takes n votes for them as ever (P1)."""
+    if isinstance(decision, Disputed) and decision.overruled and decision.overruled.agreed.sha256 == sha256:
+        return decision.overruled
+    return decision
 
 
 def _merge(stated: set[Bytes]) -> Bytes | None:

@@ -32,3 +32,5 @@ class SigningRequest:
     updated_at: datetime
     decided_at: datetime | None = None
     """When a decision entry to sign it was enqueued: what dissents from then on is late."""
+    not_before: datetime | None = None
+    """Until when it is left alone, unless something came that could change what holds it back."""

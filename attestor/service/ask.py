@@ -29,7 +29,7 @@ from attestor.core.wire import (
 )
 from attestor.service.allowance import Allowance, Hold
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
-from attestor.service.record import anew, asked_for, decide, following, obstacle_to, votes_on
+from attestor.service.record import Moment, anew, asked_beside, asked_for, decide, following, obstacle_to, votes_on
 
 _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WITHDRAWN})
 
@@ -85,8 +85,8 @@ class Desk:
             votes = await votes_on(transaction, {release.id: release})
             decided = decide(self._policy, [release], votes, moment)
             opened = self._open(asked, requester, tier, moment)
-            signed = await transaction.signed_digests([release.id])
-            obstacle = obstacle_to(self._policy, opened, decided, signed)
+            asked_before = await asked_beside(transaction, decided, [opened])
+            obstacle = obstacle_to(self._policy, opened, decided, asked_before, moment)
             if obstacle is not None:
                 opened = replace(opened, reason=obstacle.reason, sentence=obstacle.sentence)
             state = next_state(obstacle)
@@ -157,7 +157,8 @@ class Desk:
             votes = await votes_on(transaction, {request.release.id: request.release})
             decided = decide(self._policy, [request.release], votes, moment)
             await transaction.content_arrived(request.id)
-            await transaction.write(following(self._policy, decided, await asked_for(transaction, decided)))
+            asked = await asked_for(transaction, decided)
+            await transaction.write(following(self._policy, decided, asked, Moment(moment)))
 
     async def signature(self, client: Client, request_id: str) -> tuple[str, bytes]:
         """(file name, binary detached signature); the same bytes at every read. Raises ``Missing`` ``not-signed``."""

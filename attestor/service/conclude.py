@@ -1,10 +1,9 @@
 """Bring a judgement into the log, and find it there again: a decision entry stands before the HSM is called (P6)."""
 
 import hashlib
-from datetime import datetime
 from typing import Final
 
-from attestor.core.authorisation import Judgement, Never, NotNow
+from attestor.core.authorisation import Judgement
 from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes
 from attestor.core.entries import (
     MAX_NOT_COUNTED,
@@ -17,13 +16,14 @@ from attestor.core.entries import (
     seal_entry,
 )
 from attestor.core.errors import Conflict, Halted, Unavailable
+from attestor.core.obstacles import Never, NotNow
 from attestor.core.past import LoggedDecision, Remembered
 from attestor.core.policy import Policy
 from attestor.core.requests import SigningRequest
 from attestor.core.seal import Seal
 from attestor.core.summary import summary_envelope
 from attestor.service.past import Past, within
-from attestor.service.ports import Document, Job, Made, Queue
+from attestor.service.ports import Concluded, Document, Job, Made, Queue
 from attestor.service.tell import refusal
 from attestor.service.weigh import Sight
 
@@ -77,12 +77,12 @@ class Conclusions:
         return _superseded(self._policy)
 
     async def conclude(
-        self, job: Job, judgement: Judgement, sight: Sight, remembered: Remembered, created: datetime
+        self, job: Job, judgement: Judgement, sight: Sight, remembered: Remembered
     ) -> LoggedDecision | NotNow:
         """Log the decision to sign, and return it once the log includes it and the anchor is there.
 
         A decision under a policy that is no longer in force is not logged: the request waits. Raises ``Unavailable``
-        ``evidence-moved``, ``log-behind``; ``Conflict`` when the lease is over.
+        ``evidence-moved``, ``approvals-moved``, ``log-behind``; ``Conflict`` when the lease is over.
         """
         # Read before the look at the policy: what is below was folded by then, and the database is asked for the rest.
         folded = await self._past.size()
@@ -90,11 +90,18 @@ class Conclusions:
         if superseded is not None:
             return superseded
         weighed = _dossier(sight, judgement)
-        entry = self._entry(judgement, weighed, _next_number(remembered), created)
+        entry = self._entry(judgement, weighed, _next_number(remembered))
         raw = seal_entry(entry, self._seal)
+        concluded = Concluded(
+            entry=outgoing(raw),
+            documents=[_document(weighed.raw), *_approval_documents(judgement)],
+            evidence=sight.evidence,
+            folded=folded,
+            approvals=[each.digest for each in judgement.approvals],
+        )
         with self._past.expecting(raw) as included:
             try:
-                await self._queue.decide(job, outgoing(raw), [_document(weighed.raw)], sight.evidence, folded)
+                await self._queue.decide(job, concluded)
             except Conflict as error:
                 if error.code == "policy-moved":
                     return _superseded(self._policy)
@@ -124,7 +131,7 @@ class Conclusions:
         """The entry of a refusal."""
         return refusal(request, obstacle.reason, self._policy)
 
-    def _entry(self, judgement: Judgement, weighed: Dossier, number: int, created: datetime) -> DecisionEntry:
+    def _entry(self, judgement: Judgement, weighed: Dossier, number: int) -> DecisionEntry:
         return DecisionEntry(
             verdict="sign",
             request=str(judgement.request.id),
@@ -136,10 +143,12 @@ class Conclusions:
             reason="reached",
             signing_key=judgement.signing_key,
             key=judgement.key_fingerprint,
-            created=moment_text(created),
+            created=moment_text(judgement.created),
             counted=counted_votes(weighed, judgement.counted),
             not_counted=not_counted_votes(weighed, MAX_NOT_COUNTED),
             evidence=weighed.digest,
+            approvals=judgement.spent,
+            period=judgement.period,
             anchor=self._past.anchor_id,
         )
 
@@ -159,7 +168,13 @@ def _next_number(remembered: Remembered) -> int:
 
 def _dossier(sight: Sight, judgement: Judgement) -> Dossier:
     votes = [(vote.operator, vote.payload_digest, vote.body, vote.received_at) for vote in sight.shown.values()]
-    return dossier(votes, sight.evidence.withdrawals, judgement.reached)
+    return dossier(votes, sight.evidence.withdrawals, judgement.reached, [each.given for each in judgement.approvals])
+
+
+def _approval_documents(judgement: Judgement) -> list[Document]:
+    """The manifests, each once: the evidence holds all else of an approval."""
+    manifests = {each.given.manifest for each in judgement.approvals} - {None}
+    return [_document(manifest) for manifest in manifests if manifest is not None]
 
 
 def _document(body: bytes) -> Document:

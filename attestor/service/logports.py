@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from attestor.core.entries import Outgoing
-from attestor.core.past import Fact, Remembered
+from attestor.core.past import Fact, Remembered, RulesPast, RulesQuestion
 from attestor.core.tlog.checkpoint import Checkpoint
 from attestor.core.tlog.merkle import Frontier, TileNode
 from attestor.core.tlog.tiles import Tile
@@ -151,6 +151,9 @@ class Memory(Protocol):
 
     async def release(self, release_id: str) -> Remembered:
         """What the folded entries say of one release."""
+
+    async def rules(self, question: RulesQuestion) -> RulesPast:
+        """What the folded entries say of other releases, as the rules of a tier ask it."""
 
     async def policy(self) -> tuple[int, str] | None:
         """(serial, digest) of the newest policy that a signer logged."""

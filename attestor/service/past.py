@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 from attestor.core.errors import Halted, Rejected, Unavailable
-from attestor.core.past import Remembered, facts_of
+from attestor.core.past import Remembered, RulesPast, RulesQuestion, facts_of
 from attestor.core.policy import LogPolicy, Policy
 from attestor.core.seal import SealRing
 from attestor.core.tlog.checkpoint import Checkpoint, open_checkpoint
@@ -143,6 +143,10 @@ class Past:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), seconds)
         self._wanted.clear()
+
+    async def rules(self, question: RulesQuestion) -> RulesPast:
+        """What the log says of other releases, as the rules of a tier ask it."""
+        return await self._memory.rules(question)
 
     async def forged(self) -> int:
         """How many entries claim to be a signer's and carry no seal of one: they say nothing, and somebody should look."""

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Final, Protocol
 from uuid import UUID
 
+from attestor.core.approvals import Given
 from attestor.core.authorisation import Authorisation
 from attestor.core.claims import Claim
 from attestor.core.entries import Outgoing
@@ -103,8 +104,11 @@ class Transaction(Protocol):
     async def requests(self, release_ids: Sequence[str]) -> list[SigningRequest]:
         """All signing requests for these releases, as of the lock, oldest first."""
 
-    async def signed_digests(self, release_ids: Sequence[str]) -> dict[str, bytes]:
-        """The SHA-256 that was signed, for each release that has one."""
+    async def signed_digests(self, release_ids: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        """The SHA-256s that were signed, for each release that has any."""
+
+    async def approvals(self, release_ids: Sequence[str]) -> dict[tuple[str, bytes], list[Given]]:
+        """By release id and SHA-256 of the bytes: approvals that were not taken back, without manifests."""
 
     async def content_arrived(self, request_id: UUID) -> None:
         """Note that the bytes of a request are complete."""
@@ -248,11 +252,14 @@ class Evidence:
     envelopes: tuple[tuple[str, bytes, datetime], ...]
     """(operator, envelope as it came, received at)."""
     withdrawals: tuple[bytes, ...]
-    signed_digest: bytes | None
+    signed: frozenset[bytes]
+    """SHA-256s of this release that were signed."""
     policy_digest: str | None
     """Of the policy under which the API decided the release last."""
     stated: tuple[Stated, ...]
     """The claims that are stored beside the envelopes."""
+    approvals: tuple[Given, ...] = ()
+    """For this release and the request's digest, those that were taken back left out; what is spent, the log says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,6 +282,30 @@ class Made:
     signature: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """A decision to sign, on its way into the log."""
+
+    entry: Outgoing
+    documents: Sequence[Document]
+    evidence: Evidence
+    """What was weighed."""
+    folded: int
+    """A size of the log below which every policy entry is known: no decision comes behind the policy that replaced its own."""
+    approvals: Sequence[bytes]
+    """SHA-256 of each approval that it spends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One of the *limit* places of a quota's period, by its name."""
+
+    tier: str
+    signing_key: str
+    period: str
+    limit: int
+
+
 class Queue(Protocol):
     """The signer's side of signing requests."""
 
@@ -286,15 +317,19 @@ class Queue(Protocol):
 
     async def evidence(self, job: Job) -> Evidence: ...
 
-    async def decide(
-        self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence, folded: int
-    ) -> None:
+    async def decide(self, job: Job, concluded: Concluded) -> None:
         """Enqueue the decision entry and keep what it names, under the release's lock, and only with the fence.
 
-        *folded* is a size of the log below which the caller knows every policy entry: no decision comes behind the policy that
-        replaced the one it was made under. Raises ``Conflict`` ``evidence-moved`` when votes or withdrawals are others than
-        *evidence* holds, ``policy-moved`` when a policy entry stands or waits behind *folded*, ``log-behind`` when this
-        request has a decision entry of that number already, ``lease-over`` when the fence is old.
+        Raises ``Conflict`` ``evidence-moved`` when votes or withdrawals are others than were weighed, ``approvals-moved`` when one
+        of the approvals is spent or revoked, ``policy-moved`` when a policy entry stands or waits behind *folded*,
+        ``log-behind`` when this request has a decision entry of that number already, ``lease-over`` when the fence is old.
+        """
+
+    async def reserve(self, job: Job, place: Place) -> bool:
+        """Take a place of a quota's period for the job's release and digest, or keep it; say whether there was one.
+
+        It stays until the request is given back, and for good once the decision is enqueued. Raises ``Conflict`` when the
+        fence is old.
         """
 
     async def tell(self, entry: Outgoing, documents: Sequence[Document]) -> None:
@@ -325,8 +360,8 @@ class Queue(Protocol):
         when another digest was signed.
         """
 
-    async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:
-        """(SHA-256 of the artifact, signature) where this key signed the release before."""
+    async def signature_of(self, job: Job, key_fingerprint: str) -> bytes | None:
+        """The signature, where this key signed the very bytes of the job's request before."""
 
     async def adopt(self, job: Job) -> None:
         """Mark the request signed by the signature that is stored already. Raises ``Conflict`` when the fence is old."""

@@ -12,7 +12,7 @@ from attestor.core.quorum import Uncounted
 from attestor.core.views import release_line, vote_view
 from attestor.core.wire import MAX_PAGE, DecisionView, EventView, Explanation, ReleasePage, ReleaseView
 from attestor.service.ports import Ledger, ReleaseFilter, ReleaseRecord
-from attestor.service.record import Decided, anew, asked_for, decide, decide_one, following, votes_on
+from attestor.service.record import Decided, Moment, anew, asked_for, decide, decide_one, following, votes_on
 
 _TOGETHER: Final = 50
 """Releases that are evaluated again in one transaction."""
@@ -91,7 +91,7 @@ async def _refresh_once(ledger: Ledger, policy: Policy, known: Sequence[Release]
         moment = await transaction.lock(known)
         votes = await votes_on(transaction, {release.id: release for release in known})
         decided = decide(policy, known, votes, moment)
-        changes = following(policy, decided, await asked_for(transaction, decided))
+        changes = following(policy, decided, await asked_for(transaction, decided), Moment(moment, anew=True))
         await transaction.write(changes)
     if changes.moves:
         await ledger.announce(sorted({move.release_id for move in changes.moves}))

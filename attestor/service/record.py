@@ -6,18 +6,22 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from typing import Final, TypeVar
 
-from attestor.core.authorisation import Never, NotNow, next_state, standing
+from attestor.core.approvals import Asking, Given, granted, read_given
+from attestor.core.authorisation import next_state, standing
 from attestor.core.claims import Claim
-from attestor.core.errors import AttestorError, Conflict, Exhausted, Missing
+from attestor.core.errors import AttestorError, Conflict, Exhausted, Missing, OverRate
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
+from attestor.core.obstacles import HELD, Never, NotNow
 from attestor.core.policy import Policy
 from attestor.core.quorum import Decision, evaluate
 from attestor.core.requests import SigningRequest
 from attestor.core.views import FOREVER, decision_view, holds_until, release_line, ungoverned_view
 from attestor.core.wire import Receipt
+from attestor.service.allowance import Allowance, Hold
 from attestor.service.ports import (
     Arrival,
     Changes,
@@ -47,12 +51,38 @@ class Submission:
     releases: tuple[Release, ...]
 
 
-async def record(ledger: Ledger, policy: Policy, submissions: Sequence[Submission]) -> list[Receipt | AttestorError]:
+async def record(
+    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], operators: Allowance
+) -> list[Receipt | AttestorError]:
     """Keep submissions in one transaction and answer each, in order; durable on return (P4).
 
     A deadlock or a lost race does the whole anew. Raises ``Unavailable`` when the database does not answer.
     """
-    return await anew(lambda: _record_once(ledger, policy, submissions))
+    answers: dict[int, Receipt | AttestorError] = {}
+    while left := [number for number in range(len(submissions)) if number not in answers]:
+        together = [submissions[number] for number in left]
+        try:
+            recorded = await anew(partial(_record_held, ledger, policy, together, operators))
+        except _SpentError as spent:
+            answers |= {left[place]: error for place, error in spent.answers.items()}
+        else:
+            answers |= dict(zip(left, recorded, strict=True))
+    return [answers[number] for number in range(len(submissions))]
+
+
+class _SpentError(Exception):
+    """Operators may state no more for now: all is undone, also the releases that only those payloads name."""
+
+    def __init__(self, answers: Mapping[int, AttestorError]) -> None:
+        super().__init__()
+        self.answers = answers
+
+
+async def _record_held(
+    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], operators: Allowance
+) -> list[Receipt | AttestorError]:
+    with operators.holding() as hold:
+        return await _record_once(ledger, policy, submissions, hold)
 
 
 async def anew(once: Callable[[], Awaitable[_T]]) -> _T:
@@ -65,16 +95,19 @@ async def anew(once: Callable[[], Awaitable[_T]]) -> _T:
 
 
 async def _record_once(
-    ledger: Ledger, policy: Policy, submissions: Sequence[Submission]
+    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], hold: Hold
 ) -> list[Receipt | AttestorError]:
     releases = {release.id: release for submission in submissions for release in submission.releases}
     async with ledger.transaction() as transaction:
         now = await transaction.lock(list(releases.values()))
         votes = await votes_on(transaction, releases)
-        answers, kept = _keep(submissions, votes, now)
+        answers, kept = _keep(submissions, votes, now, hold)
+        spent = {place: answer for place, answer in enumerate(answers) if isinstance(answer, OverRate)}
+        if spent:
+            raise _SpentError(spent)
         decided = decide(policy, releases.values(), votes, now)
         asked = await asked_for(transaction, decided)
-        changes = following(policy, decided, asked)
+        changes = following(policy, decided, asked, Moment(now))
         if kept.arrivals or kept.withdrawals:
             told = told_of_intake(kept.arrivals, kept.withdrawals, asked.requests)
             await transaction.write(
@@ -124,24 +157,58 @@ def decide_one(
 
 
 def obstacle_to(
-    policy: Policy, request: SigningRequest, decided: Decided, signed: Mapping[str, bytes]
+    policy: Policy, request: SigningRequest, decided: Decided, asked: "Asked", now: datetime
 ) -> NotNow | Never | None:
     """Say what keeps a request from being queued under these decisions."""
     stored, decision = decided[request.release.id]
     if decision is None:
         return NotNow(stored.view.reason, stored.view.sentence)
-    return standing(request, policy.tier_of(request.release), decision, signed.get(request.release.id))
+    tier = policy.tier_of(request.release)
+    pair = (request.release.id, request.sha256.hex())
+    given = asked.approvals.get((request.release.id, request.sha256), ())
+    approvals = [read for each in given if (read := read_given(each, pair, policy)) is not None]
+    asking = Asking(str(request.id), request.requester, pair)
+    let_through = granted(approvals, asking, tier=tier, policy=policy, at=now, spent=())
+    signed = asked.signed.get(request.release.id, frozenset())
+    return standing(request, tier, decision, signed=signed, granted=let_through)
 
 
-def moves_for(
-    policy: Policy, requests: Iterable[SigningRequest], decided: Decided, signed: Mapping[str, bytes]
-) -> list[RequestMove]:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked of some releases, what of them is signed, and what people approved."""
+
+    requests: Sequence[SigningRequest]
+    signed: Mapping[str, frozenset[bytes]]
+    approvals: Mapping[tuple[str, bytes], Sequence[Given]]
+
+
+async def asked_for(transaction: Transaction, decided: Decided) -> Asked:
+    """Read the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
+    requests = await transaction.requests(list(decided))
+    return await asked_beside(transaction, decided, requests) if requests else Asked((), {}, {})
+
+
+async def asked_beside(transaction: Transaction, decided: Decided, requests: Sequence[SigningRequest]) -> Asked:
+    """What is to be known beside these requests for some releases."""
+    ids = list(decided)
+    return Asked(requests, await transaction.signed_digests(ids), await transaction.approvals(ids))
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a transaction looks, and whether what it looks for may change what a signer alone knows."""
+
+    now: datetime
+    anew: bool = False
+
+
+def moves_for(policy: Policy, asked: Asked, decided: Decided, moment: Moment) -> list[RequestMove]:
     """Say where requests that nobody works on stand now, under these decisions."""
     moves = []
-    for request in requests:
-        if request.state not in {State.WAITING, State.QUEUED}:
+    for request in asked.requests:
+        if request.state not in {State.WAITING, State.QUEUED} or _is_held(request, moment):
             continue
-        obstacle = obstacle_to(policy, request, decided, signed)
+        obstacle = obstacle_to(policy, request, decided, asked, moment.now)
         reason, sentence = (obstacle.reason, obstacle.sentence) if obstacle else ("queued", "The signer takes it next.")
         after = next_state(obstacle)
         if (after, reason, sentence) != (request.state, request.reason, request.sentence):
@@ -149,23 +216,15 @@ def moves_for(
     return moves
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked of some releases, and what of them is signed."""
-
-    requests: Sequence[SigningRequest]
-    signed: Mapping[str, bytes]
+def _is_held(request: SigningRequest, moment: Moment) -> bool:
+    """Whether a signer holds it for what no vote changes, so that asking it again at every vote would be in vain."""
+    held = request.reason in HELD and request.not_before is not None and request.not_before > moment.now
+    return held and not moment.anew
 
 
-async def asked_for(transaction: Transaction, decided: Decided) -> Asked:
-    """Read the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
-    asked = await transaction.requests(list(decided))
-    return Asked(asked, await transaction.signed_digests(list(decided)) if asked else {})
-
-
-def following(policy: Policy, decided: Decided, asked: Asked) -> Changes:
+def following(policy: Policy, decided: Decided, asked: Asked, moment: Moment) -> Changes:
     """What follows from decisions: themselves, the requests that they move, and what the log is told of that."""
-    moves = moves_for(policy, asked.requests, decided, asked.signed)
+    moves = moves_for(policy, asked, decided, moment)
     return Changes(
         decisions=[stored for stored, _ in decided.values()],
         moves=moves,
@@ -174,9 +233,9 @@ def following(policy: Policy, decided: Decided, asked: Asked) -> Changes:
 
 
 def _keep(
-    submissions: Sequence[Submission], votes: dict[str, list[Vote]], now: datetime
+    submissions: Sequence[Submission], votes: dict[str, list[Vote]], now: datetime, hold: Hold
 ) -> tuple[list[bool | AttestorError], Changes]:
-    """Add each submission to the votes, in order: a replay changes nothing, one over the limit is refused."""
+    """Add each submission to the votes, in order: a replay changes nothing, one over a limit is refused."""
     arrivals: dict[tuple[str, bytes], Arrival] = {}
     withdrawals: list[Withdrawal] = []
     answers: list[bool | AttestorError] = []
@@ -184,6 +243,8 @@ def _keep(
         try:
             fresh = _fresh(submission, votes)
             taken = _take_back(submission, votes)
+            # Only here is it known what is new: who sends an operator's payloads again uses up nothing of it.
+            hold.take(frozenset(claim.operator for claim in fresh))
         except AttestorError as error:
             answers.append(error)
             continue

@@ -1,5 +1,6 @@
 """The ledger of releases, claims and signing requests on PostgreSQL (port ``Ledger``)."""
 
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -8,6 +9,7 @@ from uuid import UUID
 
 import msgspec
 
+from attestor.core.approvals import Given
 from attestor.core.claims import Claim
 from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Unavailable
@@ -56,9 +58,17 @@ class PostgresTransaction:
         rows = await self._connection.fetch(_SQL["requests_for"], _ids(release_ids))
         return [request_of(row, release_of(row, "release_id")) for row in rows]
 
-    async def signed_digests(self, release_ids: Sequence[str]) -> dict[str, bytes]:
-        rows = await self._connection.fetch(_SQL["signed_digests"], _ids(release_ids))
-        return {row["release_id"].hex(): row["sha256"] for row in rows}
+    async def signed_digests(self, release_ids: Sequence[str]) -> dict[str, frozenset[bytes]]:
+        signed: dict[str, frozenset[bytes]] = {}
+        for release_id, sha256 in await self._connection.fetch(_SQL["signed_digests"], _ids(release_ids)):
+            signed[release_id.hex()] = signed.get(release_id.hex(), frozenset()) | {sha256}
+        return signed
+
+    async def approvals(self, release_ids: Sequence[str]) -> dict[tuple[str, bytes], list[Given]]:
+        given: defaultdict[tuple[str, bytes], list[Given]] = defaultdict(list)
+        for release_id, sha256, *approval in await self._connection.fetch(_SQL["approvals_for"], _ids(release_ids)):
+            given[release_id.hex(), sha256].append(Given(*approval))
+        return given
 
     async def content_arrived(self, request_id: UUID) -> None:
         await self._connection.execute(_SQL["content_arrived"], request_id)

@@ -21,6 +21,11 @@ SELECT * FROM shown_requests WHERE release_id = ANY($1::bytea[]) ORDER BY create
 -- signed_digests: what was signed of some releases
 SELECT release_id, sha256 FROM signed_digests WHERE release_id = ANY($1::bytea[]);
 
+-- approvals_for: approvals of any bytes of some releases that nobody took back and whose window is not over
+SELECT p.release_id, p.sha256, a.key, a.document, a.signature FROM approval_pairs p
+JOIN approvals a ON a.document_sha256 = p.approval
+WHERE p.release_id = ANY($1::bytea[]) AND a.revoked_at IS NULL AND a.until > clock_timestamp();
+
 -- keep_arrivals: envelopes, then the claims in them, and what the log is told
 WITH kept AS (
     INSERT INTO envelopes (operator, payload_digest, body, received_at)

@@ -9,10 +9,11 @@ from typing import Final
 
 from asyncpg import Record
 
+from attestor.core.approvals import Given
 from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lifecycle import State
-from attestor.service.ports import Document, Evidence, Job, Made, SignerStatus, Stated
+from attestor.service.ports import Concluded, Document, Evidence, Job, Made, Place, SignerStatus, Stated
 from attestor.service.tell import MAX_REFUSALS
 from attestor.store.listen import Listener
 from attestor.store.pool import Connection, Pool, translated
@@ -50,22 +51,23 @@ class PostgresQueue:
 
     async def evidence(self, job: Job) -> Evidence:
         with translated():
-            [row] = await self._pool.fetch(_SQL["evidence"], bytes.fromhex(job.request.release.id))
+            [row] = await self._pool.fetch(_SQL["evidence"], *_pair(job))
         return Evidence(
             envelopes=tuple(map(tuple, row["envelopes"])),
             withdrawals=tuple(row["withdrawals"]),
-            signed_digest=row["signed_digest"],
+            signed=frozenset(row["signed"]),
             policy_digest=row["policy_digest"],
             stated=tuple(Stated(*claim) for claim in row["stated"]),
+            approvals=tuple(Given(*approval) for approval in row["approvals"]),
         )
 
-    async def decide(
-        self, job: Job, entry: Outgoing, documents: Sequence[Document], evidence: Evidence, folded: int
-    ) -> None:
+    async def decide(self, job: Job, concluded: Concluded) -> None:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(_SQL["lock_release_and_policy"], bytes.fromhex(job.request.release.id))
-                policy_moved = await connection.fetchval(_SQL["mark_decided"], job.request.id, job.fence, folded)
+                policy_moved = await connection.fetchval(
+                    _SQL["mark_decided"], job.request.id, job.fence, concluded.folded
+                )
                 if policy_moved is None:
                     raise _too_late()
                 if policy_moved:
@@ -73,11 +75,31 @@ class PostgresQueue:
                         "policy-moved", "A policy came into the log since the decision was made; it is made anew."
                     )
                 rows = await connection.fetch(_SQL["weighed"], bytes.fromhex(job.request.release.id))
-                if {tuple(row) for row in rows} != _digests(evidence):
+                if {tuple(row) for row in rows} != _digests(concluded.evidence):
                     raise Conflict(
                         "evidence-moved", "Votes or withdrawals came since the decision was made; it is made anew."
                     )
-                await self._enqueue(connection, entry, documents)
+                await self._spend(connection, job, concluded.approvals)
+                await self._enqueue(connection, concluded.entry, concluded.documents)
+
+    async def reserve(self, job: Job, place: Place) -> bool:
+        counted_together = f"{place.tier}\n{place.signing_key}\n{place.period}"
+        with translated():
+            async with self._pool.acquire() as connection, connection.transaction():
+                await connection.execute(_SQL["lock_quota"], counted_together)
+                [row] = await connection.fetch(
+                    _SQL["reserve"],
+                    job.request.id,
+                    job.fence,
+                    place.tier,
+                    place.signing_key,
+                    place.period,
+                    place.limit,
+                )
+        if not row["held"]:
+            raise _too_late()
+        placed: bool = row["placed"]
+        return placed
 
     async def tell(self, entry: Outgoing, documents: Sequence[Document]) -> None:
         with translated():
@@ -120,8 +142,8 @@ class PostgresQueue:
         with translated():
             async with self._pool.acquire() as connection, connection.transaction():
                 await self._lock(connection, job)
-                await connection.execute(_SQL["fix_digest"], release_id, digest)
-                if await connection.fetchval(_SQL["signed_digest"], release_id) != digest:
+                await connection.execute(_SQL["fix_digest"], release_id, digest, made.authorisation.re_signs)
+                if not await connection.fetchval(_SQL["is_fixed"], release_id, digest):
                     raise Rejected("other-digest-signed", "Another digest of this release is signed.")
                 stored = await connection.fetchval(
                     _SQL["store_signature"],
@@ -139,12 +161,13 @@ class PostgresQueue:
                 await self._enqueue(connection, entry, documents)
                 await self._mark_signed(connection, job, _made(made))
 
-    async def signature_of(self, job: Job, key_fingerprint: str) -> tuple[bytes, bytes] | None:
+    async def signature_of(self, job: Job, key_fingerprint: str) -> bytes | None:
+        release_id, sha256_of_bytes = _pair(job)
         with translated():
-            row = await self._pool.fetchrow(
-                _SQL["signature_of"], bytes.fromhex(job.request.release.id), key_fingerprint
+            signature: bytes | None = await self._pool.fetchval(
+                _SQL["signature_of"], release_id, key_fingerprint, sha256_of_bytes
             )
-        return (row["sha256"], row["signature"]) if row else None
+        return signature
 
     async def adopt(self, job: Job) -> None:
         with translated():
@@ -170,6 +193,18 @@ class PostgresQueue:
 
     async def due(self, seconds: float) -> None:
         await self._listener.moved(None, seconds)
+
+    @staticmethod
+    async def _spend(connection: Connection, job: Job, approvals: Sequence[bytes]) -> None:
+        await connection.execute(_SQL["spend_place"], *_pair(job))
+        if not approvals:
+            return
+        standing = await connection.fetch(_SQL["lock_approvals"], approvals)
+        spent = await connection.fetch(_SQL["spend_approvals"], approvals, *_pair(job))
+        if not len(standing) == len(spent) == len(approvals):
+            raise Conflict(
+                "approvals-moved", "An approval was spent or taken back since the decision was made; it is made anew."
+            )
 
     @staticmethod
     async def _refuse(connection: Connection, job: Job, entry: Outgoing) -> None:
@@ -213,6 +248,10 @@ async def _tell(connection: Connection, entry: Outgoing, documents: Sequence[Doc
         [document.body for document in documents],
     )
     return bool(told)
+
+
+def _pair(job: Job) -> tuple[bytes, bytes]:
+    return bytes.fromhex(job.request.release.id), job.request.sha256
 
 
 def _digests(evidence: Evidence) -> set[tuple[str | None, bytes, datetime | None]]:

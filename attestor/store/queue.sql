@@ -11,13 +11,16 @@ FROM releases r WHERE r.id = q.release_id AND q.id = coalesce(
 )
 RETURNING q.*, r.kind, r.purl, r.file_name, clock_timestamp() AS clock;
 
--- evidence: of a release, in one look: attestations as they came, claims, withdrawals, what was signed, and under which policy the API decided last
+-- evidence: of a release, in one look: attestations as they came, claims, withdrawals, what was signed, approvals of these bytes, and under which policy the API decided last
 SELECT ARRAY(SELECT ROW (e.operator, e.body, e.received_at) FROM claims JOIN envelopes e USING (operator, payload_digest)
              WHERE release_id = $1 ORDER BY operator, payload_digest) AS envelopes,
        ARRAY(SELECT ROW (operator, payload_digest, form, outcome, sha256, sha512, size) FROM claims
              WHERE release_id = $1) AS stated,
        ARRAY(SELECT DISTINCT body FROM withdrawals WHERE release_id = $1) AS withdrawals,
-       (SELECT sha256 FROM signed_digests WHERE release_id = $1) AS signed_digest,
+       ARRAY(SELECT sha256 FROM signed_digests WHERE release_id = $1) AS signed,
+       ARRAY(SELECT ROW (a.key, a.document, a.signature, m.body) FROM approval_pairs p
+             JOIN approvals a ON a.document_sha256 = p.approval LEFT JOIN approval_manifests m ON m.sha256 = a.manifest
+             WHERE p.release_id = $1 AND p.sha256 = $2 AND a.revoked_at IS NULL ORDER BY a.document_sha256) AS approvals,
        (SELECT policy_digest FROM decisions WHERE release_id = $1) AS policy_digest;
 
 -- weighed: by digest, every vote on a release and every withdrawal, which has neither operator nor time here
@@ -56,11 +59,43 @@ UPDATE signing_requests SET lease_until = clock_timestamp() + $3 * interval '1 s
 WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp()
 RETURNING lease_until, clock_timestamp() AS clock;
 
--- give_back: to another state than signed, with the reason
-UPDATE signing_requests SET state = $3, reason = $4, sentence = $5, lease_until = NULL, updated_at = clock_timestamp(),
-    tries = CASE WHEN $3 = 'waiting' THEN 0 ELSE tries END,
-    not_before = clock_timestamp() + $6 * interval '1 second'
-WHERE id = $1 AND fence = $2 AND state = 'claimed' RETURNING release_id;
+-- give_back: to another state than signed, with the reason; a place of a quota that is not spent is free again
+WITH given AS (
+    UPDATE signing_requests SET state = $3, reason = $4, sentence = $5, lease_until = NULL, updated_at = clock_timestamp(),
+        tries = CASE WHEN $3 = 'waiting' THEN 0 ELSE tries END,
+        not_before = clock_timestamp() + $6 * interval '1 second'
+    WHERE id = $1 AND fence = $2 AND state = 'claimed' RETURNING release_id, sha256
+), freed AS (
+    DELETE FROM quota_places p USING given g WHERE (p.release_id, p.sha256) = (g.release_id, g.sha256) AND NOT p.spent
+)
+SELECT release_id FROM given;
+
+-- lock_quota: one at a time counts the places of a period
+SELECT pg_advisory_xact_lock(hashtextextended($1, 4853141));
+
+-- reserve: a place, unless all are others'; only with the fence
+WITH held AS (
+    SELECT release_id, sha256 FROM signing_requests
+    WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp()
+), placed AS (
+    INSERT INTO quota_places (tier, signing_key, period, release_id, sha256)
+    SELECT $3::text, $4::text, $5::text, h.release_id, h.sha256 FROM held h
+    WHERE (SELECT count(*) FROM quota_places p WHERE (p.tier, p.signing_key, p.period) = ($3, $4, $5)
+           AND (p.release_id, p.sha256) <> (h.release_id, h.sha256)) < $6
+    ON CONFLICT (tier, signing_key, period, release_id, sha256) DO UPDATE SET taken_at = quota_places.taken_at
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM held) AS held, EXISTS (SELECT FROM placed) AS placed;
+
+-- spend_place: the decision is on its way
+UPDATE quota_places SET spent = true WHERE release_id = $1 AND sha256 = $2 AND NOT spent;
+
+-- lock_approvals: those of some that nobody has taken back, until this transaction ends
+SELECT document_sha256 FROM approvals WHERE document_sha256 = ANY($1::bytea[]) AND revoked_at IS NULL FOR SHARE;
+
+-- spend_approvals: each once for a release and digest
+UPDATE approval_pairs SET spent_at = clock_timestamp()
+WHERE approval = ANY($1::bytea[]) AND release_id = $2 AND sha256 = $3 AND spent_at IS NULL RETURNING approval;
 
 -- lock_release: the release row first, in every transaction
 SELECT id FROM releases WHERE id = $1 FOR NO KEY UPDATE;
@@ -71,23 +106,25 @@ SELECT id, pg_advisory_xact_lock_shared(4853140) FROM releases WHERE id = $1 FOR
 -- lock_policy: once no decision entry is being enqueued, whose transaction looked for this policy entry before it was there
 SELECT pg_advisory_xact_lock(4853140);
 
--- fix_digest: a release has one digest that was signed
-INSERT INTO signed_digests (release_id, sha256) VALUES ($1, $2) ON CONFLICT DO NOTHING;
+-- fix_digest: a release has one digest that was signed, and others only by approval
+INSERT INTO signed_digests (release_id, sha256) SELECT $1, $2
+WHERE $3 OR NOT EXISTS (SELECT FROM signed_digests WHERE release_id = $1 AND sha256 <> $2)
+ON CONFLICT DO NOTHING;
 
--- signed_digest: what was signed of one release
-SELECT sha256 FROM signed_digests WHERE release_id = $1;
+-- is_fixed: whether these bytes of a release were signed
+SELECT EXISTS (SELECT FROM signed_digests WHERE release_id = $1 AND sha256 = $2);
 
--- store_signature: only when this key has not signed the release yet
+-- store_signature: only when this key has not signed these bytes yet
 INSERT INTO signatures (release_id, key_fingerprint, request_id, sha256, signature) VALUES ($1, $2, $3, $4, $5)
-ON CONFLICT (release_id, key_fingerprint) DO NOTHING RETURNING 1;
+ON CONFLICT (release_id, key_fingerprint, sha256) DO NOTHING RETURNING 1;
 
 -- mark_signed: only with the fence
 UPDATE signing_requests SET state = 'signed', reason = 'signed', sentence = 'Signed.', lease_until = NULL,
     updated_at = clock_timestamp()
 WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp() RETURNING release_id;
 
--- signature_of: the signature that a key made of a release
-SELECT sha256, signature FROM signatures WHERE release_id = $1 AND key_fingerprint = $2;
+-- signature_of: the signature that a key made of some bytes of a release
+SELECT signature FROM signatures WHERE release_id = $1 AND key_fingerprint = $2 AND sha256 = $3;
 
 -- add_event: a step of a request, unless the same was noted last
 INSERT INTO events (release_id, request_id, what, detail) SELECT $1::bytea, $2::uuid, $3::text, $4::text

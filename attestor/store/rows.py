@@ -71,6 +71,7 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         decided_at=row["decided_at"],
+        not_before=row["not_before"],
     )
 
 

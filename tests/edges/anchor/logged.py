@@ -1,6 +1,7 @@
 """Entries as a memory is handed them: leaf hashes and facts, and the checkpoints that they come to."""
 
 import hashlib
+from datetime import UTC, datetime
 
 from attestor.core.entries import (
     DecisionEntry,
@@ -10,6 +11,7 @@ from attestor.core.entries import (
     SignatureEntry,
     encode_entry,
 )
+from attestor.core.naming import parse_release
 from attestor.core.past import PolicySeen, WasDecided, WasReceived, WasSigned, WasWithdrawn
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import EMPTY, leaf_hash
@@ -62,7 +64,8 @@ def decided(release, anchor, number=0):
         created="2026-01-01T00:00:00Z",
         anchor=anchor,
     )
-    return WasDecided(entry, encode_entry(entry))
+    named = parse_release("package", "pkg:alpm/arch/a@1-1?arch=any", "a-1-1-any.pkg.tar.zst")
+    return WasDecided(entry, encode_entry(entry), named, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def signed(release, anchor, sha256="artifact", key=KEY, signature="s"):

@@ -1,0 +1,313 @@
+"""Approvals: what people sign to let an exception through, and whose count for one request (P7, design §7).
+
+What is signed is the line ``attestor approval v1`` and RFC 8785 JSON. It is bound to the instance, one action, the exact bytes
+(or a manifest of them), the rules of the tier as they were, a window of time, and a nonce; it is spent once, by the decision
+entry that names it. No approval lowers the threshold: agreement is counted before any is looked at.
+"""
+
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from attestor.core import canonical
+from attestor.core.entries import Hex32, Moment, OperatorName, Uuid, moment
+from attestor.core.errors import Forbidden, Malformed, Rejected, TooLarge
+from attestor.core.policy import ApproverKey, Policy, Tier
+from attestor.core.tierrules import Action
+from attestor.core.wire import Sha256Hex
+
+NAMESPACE: Final = "approval@attestor"
+"""Of SSH signatures (OpenSSH PROTOCOL.sshsig)."""
+MAX_MANIFEST: Final = 10_000
+"""Pairs of release and digest that one approval may carry."""
+MAX_MANIFEST_BYTES: Final = 2 << 20
+MAX_DOCUMENT_BYTES: Final = 4096
+MAX_SIGNATURE_BYTES: Final = 16384
+_APPROVAL: Final = b"attestor approval v1\n"
+_REVOCATION: Final = b"attestor approval revocation v1\n"
+
+
+class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    pass
+
+
+class ApprovalDocument(_Signed, frozen=True, kw_only=True, omit_defaults=True):
+    """What one person approves: either one request's release and digest, or all pairs of a manifest."""
+
+    origin: OperatorName
+    """The instance; an approval counts nowhere else."""
+    action: Literal["release", "downgrade", "re-sign", "dispute", "quota"]
+    tier: OperatorName
+    rules: Sha256Hex
+    """:func:`rules_digest` of the tier: after a change of its rules nobody has approved anything."""
+    reason: Sha256Hex
+    """SHA-256 of the reason that the approver gave, in UTF-8."""
+    not_before: Moment
+    until: Moment
+    """The decision's time must lie in this window, its end excluded."""
+    nonce: Hex32
+    request: Uuid | None = None
+    release: Sha256Hex | None = None
+    digest: Sha256Hex | None = None
+    manifest: Sha256Hex | None = None
+    """SHA-256 of the manifest (:func:`encode_manifest`), in the place of request, release and digest."""
+
+
+class RevocationDocument(_Signed, frozen=True, kw_only=True):
+    """An approver takes an approval back that is not spent yet."""
+
+    origin: OperatorName
+    approval: Sha256Hex
+    """SHA-256 of what was signed."""
+    nonce: Hex32
+
+
+class _Manifest(_Signed, frozen=True, kw_only=True, array_like=False):
+    releases: Annotated[tuple[tuple[Sha256Hex, Sha256Hex], ...], Meta(min_length=1, max_length=MAX_MANIFEST)]
+
+
+_DOCUMENTS: Final = msgspec.json.Decoder(ApprovalDocument)
+_REVOCATIONS: Final = msgspec.json.Decoder(RevocationDocument)
+_MANIFESTS: Final = msgspec.json.Decoder(_Manifest)
+
+Pair = tuple[str, str]
+"""Release id and SHA-256 of the bytes, both lower-case hex."""
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An approval as it was handed in; nothing of it is believed."""
+
+    key: str
+    """Fingerprint of the approver's key."""
+    document: bytes
+    signature: bytes
+    manifest: bytes | None = None
+
+    @property
+    def digest(self) -> bytes:
+        """SHA-256 of what was signed: by it an approval is spent, however it is signed or sent again."""
+        return hashlib.sha256(self.document).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """An approval whose signature verified."""
+
+    given: Given
+    document: ApprovalDocument
+    approver: str
+    person: str
+    pairs: frozenset[Pair]
+
+    @property
+    def digest(self) -> bytes:
+        return self.given.digest
+
+
+Verify = Callable[[ApproverKey, bytes, bytes, datetime], None]
+"""(key, signature, what was signed, at): raises ``AttestorError`` unless the signature is that key's."""
+
+
+def encode_approval(document: ApprovalDocument) -> bytes:
+    """The bytes to sign."""
+    return _APPROVAL + canonical.encode(msgspec.to_builtins(document))
+
+
+def encode_revocation(document: RevocationDocument) -> bytes:
+    """The bytes to sign."""
+    return _REVOCATION + canonical.encode(document)
+
+
+def encode_manifest(pairs: Iterable[Pair]) -> bytes:
+    """A manifest of these pairs, each once, in order. Raises ``TooLarge`` ``manifest-too-large``."""
+    ordered = tuple(sorted(set(pairs)))
+    if len(ordered) > MAX_MANIFEST:
+        raise TooLarge("manifest-too-large", f"The manifest has {len(ordered)} pairs; {MAX_MANIFEST} are the limit.")
+    return canonical.encode(_Manifest(releases=ordered))
+
+
+def read_approval(signed: bytes) -> ApprovalDocument:
+    """Raises ``Malformed`` ``approval-malformed`` for any other form than the one that :func:`encode_approval` writes."""
+    read = canonical.decode(_body(signed, _APPROVAL), _DOCUMENTS, "approval-malformed", "approval")
+    canonical.refuse_other_spelling(signed, encode_approval(read), "approval-malformed", "approval")
+    single = (read.request, read.release, read.digest)
+    if (None in single) == (read.manifest is None) or (read.manifest is not None and single != (None, None, None)):
+        raise Malformed(
+            "approval-malformed", "An approval names a request, release and digest, or a manifest, and not both."
+        )
+    _window(read)
+    return read
+
+
+def read_revocation(signed: bytes) -> RevocationDocument:
+    """Raises ``Malformed`` ``approval-malformed``."""
+    read = canonical.decode(_body(signed, _REVOCATION), _REVOCATIONS, "approval-malformed", "approval's revocation")
+    canonical.refuse_other_spelling(signed, encode_revocation(read), "approval-malformed", "approval's revocation")
+    return read
+
+
+@lru_cache(maxsize=16)
+def read_manifest(raw: bytes) -> frozenset[Pair]:
+    """Raises ``Malformed`` ``manifest-malformed``, ``TooLarge`` ``manifest-too-large``."""
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise TooLarge("manifest-too-large", f"The manifest has {len(raw)} bytes; {MAX_MANIFEST_BYTES} are the limit.")
+    read = canonical.decode(raw, _MANIFESTS, "manifest-malformed", "manifest")
+    pairs = frozenset(read.releases)
+    canonical.refuse_other_spelling(raw, encode_manifest(pairs), "manifest-malformed", "manifest")
+    return pairs
+
+
+def verified(given: Given, policy: Policy, verify: Verify, at: datetime) -> Approval:
+    """Verify, then read, one approval under *policy* at *at* (aware).
+
+    Raises ``Forbidden`` ``approver-unknown``, ``approver-key-…``; ``Rejected`` ``approval-…``; ``Malformed``; ``TooLarge``.
+    """
+    key = approver_key(given.key, policy, at)
+    _refuse_too_large(given)
+    verify(key, given.signature, given.document, at)
+    document = read_approval(given.document)
+    if document.origin != policy.origin:
+        raise Rejected("approval-origin", f"The approval is for {document.origin}; this is {policy.origin}.")
+    return Approval(given, document, key.approver, policy.persons[key.approver], _pairs(given, document))
+
+
+def approver_key(fingerprint: str, policy: Policy, at: datetime) -> ApproverKey:
+    """The key, if it counts at *at*. Raises ``Forbidden`` ``approver-unknown``, ``approver-key-revoked`` and so on."""
+    key = policy.approver_keys.get(fingerprint)
+    if key is None:
+        raise Forbidden("approver-unknown", "The policy lists no approver with this key.")
+    refusal = key.refusal_at(at)
+    if refusal is not None:
+        raise Forbidden(f"approver-{refusal}", f"The key {fingerprint} of approver {key.approver} does not count now.")
+    return key
+
+
+def read_given(given: Given, pair: Pair, policy: Policy) -> Approval | None:
+    """Read what was verified when it was taken in, for one of its pairs; ``None`` when its approver is gone from the policy."""
+    key = policy.approver_keys.get(given.key)
+    if key is None:
+        return None
+    return Approval(given, read_approval(given.document), key.approver, policy.persons[key.approver], frozenset({pair}))
+
+
+Granted = Mapping[Action, tuple[Approval, ...]]
+"""For each action with enough of them, exactly as many approvals as the tier asks for, of that many people."""
+NONE_GRANTED: Final[Granted] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The request that approvals are counted for."""
+
+    request: str
+    requester: str
+    pair: Pair
+
+
+def granted(  # noqa: PLR0913 - an approval is bound to every one of these
+    approvals: Iterable[Approval],
+    asking: Asking,
+    *,
+    tier: Tier,
+    policy: Policy,
+    at: datetime,
+    spent: Collection[bytes],
+) -> Granted:
+    """Say which exceptions enough people let through; *spent* holds the digests of approvals that are spent or revoked."""
+    counting: dict[Action, dict[str, Approval]] = {}
+    for approval in sorted(approvals, key=lambda each: each.digest):
+        if approval.digest not in spent and why_not(approval, asking, tier=tier, policy=policy, at=at) is None:
+            people = counting.setdefault(Action(approval.document.action), {})
+            people.setdefault(approval.person, approval)
+    return {
+        action: _first(people, needed)
+        for action, people in counting.items()
+        if len(people) >= (needed := tier.needs(action)) > 0
+    }
+
+
+def why_not(approval: Approval, asking: Asking, *, tier: Tier, policy: Policy, at: datetime) -> str | None:
+    """Say why an approval does not count for a request, as a stable code; ``None`` when it does."""
+    document = approval.document
+    if document.origin != policy.origin or document.tier != tier.name:
+        return "approval-elsewhere"
+    if document.rules != rules_digest(tier, policy):
+        return "approval-rules-changed"
+    if asking.pair not in approval.pairs or document.request not in (None, asking.request):
+        return "approval-of-other-bytes"
+    return _why_not_now(document, tier, at) or _why_not_by(approval, asking, policy, at)
+
+
+def _why_not_now(document: ApprovalDocument, tier: Tier, at: datetime) -> str | None:
+    begin, end = _window(document)
+    if not begin <= at < end:
+        return "approval-out-of-window"
+    if tier.approvals is None or end - begin > timedelta(hours=tier.approvals.hours):
+        return "approval-window-too-long"
+    return None
+
+
+def _why_not_by(approval: Approval, asking: Asking, policy: Policy, at: datetime) -> str | None:
+    # A requester without a person cannot be told from the approver: it is taken to be the same.
+    if policy.persons_of_requesters.get(asking.requester, approval.person) == approval.person:
+        return "approval-by-requester"
+    key = policy.approver_keys.get(approval.given.key)
+    return None if key is not None and key.refusal_at(at) is None else "approver-key-not-valid"
+
+
+def rules_digest(tier: Tier, policy: Policy) -> str:
+    """SHA-256 (lower-case hex) of the tier's rules as they are in force: RFC 8785 of each, by name."""
+    return _rules_digest(tier, tier.operators & policy.suspended)
+
+
+@lru_cache(maxsize=256)
+def _rules_digest(tier: Tier, suspended: frozenset[str]) -> str:
+    return hashlib.sha256(canonical.encode(tier.rules() | {"suspended": sorted(suspended)})).hexdigest()
+
+
+def _first(people: Mapping[str, Approval], needed: int) -> tuple[Approval, ...]:
+    return tuple(sorted(people.values(), key=lambda each: each.digest))[:needed]
+
+
+def _window(document: ApprovalDocument) -> tuple[datetime, datetime]:
+    try:
+        return moment(document.not_before), moment(document.until)
+    except ValueError:
+        raise Malformed("approval-malformed", "The approval's window has a time that no calendar has.") from None
+
+
+def _pairs(given: Given, document: ApprovalDocument) -> frozenset[Pair]:
+    if document.release is not None and document.digest is not None:
+        return frozenset({(document.release, document.digest)})
+    if given.manifest is None or hashlib.sha256(given.manifest).hexdigest() != document.manifest:
+        raise Rejected("approval-manifest", "The manifest that the approval names by its SHA-256 did not come with it.")
+    return read_manifest(given.manifest)
+
+
+def _body(signed: bytes, prefix: bytes) -> bytes:
+    if not signed.startswith(prefix):
+        raise Malformed(
+            "approval-malformed", f"What was signed does not begin with the line {prefix.decode().strip()!r}."
+        )
+    return signed[len(prefix) :]
+
+
+def _refuse_too_large(given: Given) -> None:
+    for what, raw, limit in (
+        ("document", given.document, MAX_DOCUMENT_BYTES),
+        ("signature", given.signature, MAX_SIGNATURE_BYTES),
+    ):
+        if len(raw) > limit:
+            raise TooLarge("approval-too-large", f"The approval's {what} has {len(raw)} bytes; {limit} are the limit.")
+
+
+def in_entry_order(approvals: Sequence[Approval]) -> tuple[Approval, ...]:
+    """As a decision entry lists them: by action, then digest."""
+    return tuple(sorted(approvals, key=lambda each: (each.document.action, each.digest)))

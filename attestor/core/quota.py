@@ -1,0 +1,55 @@
+"""How many signatures a calendar period may have (design §7). Periods are UTC and begin at midnight; weeks begin on Monday."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+
+MAX_QUOTA: Final = 1_000_000
+
+
+class Period(StrEnum):
+    """What a quota counts by."""
+
+    DAY = "day"
+    WEEK = "week"
+    MONTH = "month"
+    YEAR = "year"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One calendar period: its name, as log entries and people write it, its beginning, and when the next one opens."""
+
+    name: str
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """At most *limit* releases are signed in each *period*."""
+
+    limit: int
+    period: Period
+
+    def window(self, moment: datetime) -> Window:
+        """The period in which *moment* (aware) lies."""
+        return window_of(self.period, moment)
+
+
+def window_of(period: Period, moment: datetime) -> Window:
+    """The calendar period around *moment*: ``2026-11-21``, ``2026-W47`` (ISO 8601), ``2026-11``, ``2026``."""
+    day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    match period:
+        case Period.DAY:
+            return Window(f"{day:%Y-%m-%d}", day, day + timedelta(days=1))
+        case Period.WEEK:
+            monday = day - timedelta(days=day.weekday())
+            return Window(f"{day:%G-W%V}", monday, monday + timedelta(days=7))
+        case Period.MONTH:
+            first = day.replace(day=1)
+            return Window(f"{day:%Y-%m}", first, (first + timedelta(days=32)).replace(day=1))
+        case Period.YEAR:
+            first = day.replace(month=1, day=1)
+            return Window(f"{day:%Y}", first, first.replace(year=first.year + 1))
