@@ -1,6 +1,7 @@
 """The service on trial: embedded PostgreSQL and emulator, its roles as processes of their own, and a database to count in."""
 
 import asyncio
+import re
 import socket
 import sys
 import time
@@ -28,6 +29,8 @@ from attestor.store.migrate import migrate
 from tests.bench.votes import Voters
 
 _START_SECONDS = 60
+_UNLIMITED = re.compile(r"^(requests|replays|payloads) = .*$", re.MULTILINE)
+"""What is measured is the work, not the limits on it."""
 _PLAIN_LISTENER = """
 [[listeners]]
 address = "127.0.0.1:{port}"
@@ -95,7 +98,8 @@ class Stand:
 async def stand(folder: Path, say: Callable[[str], None], *, device_flags: Sequence[str] = ()) -> AsyncIterator[Stand]:
     """Start database and device in *folder*, migrated and provisioned; no role runs yet."""
     path = make_house(folder / "house", say)
-    text = path.read_text("utf-8")
+    text = _UNLIMITED.sub(r"\1 = { per_minute = 60000000, burst = 100000000 }", path.read_text("utf-8"))
+    path.write_text(text, "utf-8")
     if text.count("[[listeners]]") == 3:
         path.write_text(text + _PLAIN_LISTENER.format(port=_free_port()), "utf-8")
     config = load_config(path)

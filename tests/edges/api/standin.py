@@ -120,7 +120,7 @@ class StandIn:
 
     async def ask(self, client, asked):
         self.clients.append(client)
-        if client.fingerprint is None:
+        if client.fingerprint is None and client.user is None:
             raise Forbidden("unknown-client", "Nobody knows this client.")
         opened = self.view is None
         self.view = self.view or request_view(asked=asked)
