@@ -64,7 +64,7 @@ def _keep_use(connection: sqlite3.Connection, index: int, number: int, fact: Was
     key = entry.signing_key or ""
     moment = max(int(fact.created.timestamp()), _latest(connection, entry.tier, key, _END))
     connection.execute(
-        "INSERT INTO used VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT INTO used VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (entry.tier, key, moment, index, number, bytes.fromhex(entry.artifact.sha256)),
     )
 
@@ -81,7 +81,7 @@ def _keep_newest(connection: sqlite3.Connection, index: int, number: int, releas
     ).fetchone()
     if row is None or is_newer(order, release.version, row[0]):
         connection.execute(
-            "INSERT INTO newest VALUES (?, ?, ?, ?, ?)", (line, release.arch, index, release.version, number)
+            "INSERT INTO newest VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (line, release.arch, index, release.version, number)
         )
 
 
