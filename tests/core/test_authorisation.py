@@ -10,9 +10,8 @@ import pytest
 from attestor.core.authorisation import (
     Authorisation,
     Judgement,
-    Never,
-    NotNow,
     Seen,
+    Weighed,
     authorise,
     judge,
     named_release,
@@ -23,7 +22,8 @@ from attestor.core.claims import Claim, Outcome
 from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, encode_entry
 from attestor.core.errors import Halted
 from attestor.core.lifecycle import State
-from attestor.core.past import LoggedDecision
+from attestor.core.obstacles import Never, NotNow
+from attestor.core.past import LoggedDecision, RulesPast
 from attestor.core.quorum import evaluate
 from attestor.core.requests import SigningRequest
 from attestor.core.wire import HashState, Pull, Upload
@@ -89,6 +89,12 @@ SEEN = Seen(len(GOOD), sha256(GOOD), sha512(GOOD))
 
 
 KEY = "A" * 40
+NO_PAST = RulesPast(newest=None, used=0, window=None, unspendable=frozenset())
+
+
+def weighed(*signed, **changes):
+    values = {"signed": frozenset(signed), "repeated": False, "past": NO_PAST, "granted": {}, "moment": NOW}
+    return Weighed(**(values | changes))
 
 
 def judged(asked=None, **changes):
@@ -97,7 +103,7 @@ def judged(asked=None, **changes):
         "tier": TIER,
         "key_fingerprint": KEY,
         "decision": AGREED,
-        "signed_digest": None,
+        "weighed": weighed(),
         "seen": SEEN,
     }
     return judge(asked or request(), **(values | changes))
@@ -136,6 +142,7 @@ def test_a_permit_names_exactly_the_agreed_bytes_and_who_agreed():
         reached=AGREED,
         origin=ORIGIN,
         log=f"{ORIGIN}/log",
+        created=NOW,
     )
     assert judgement.counted == {"alice", "bob"}
 
@@ -168,11 +175,11 @@ def test_no_permit_under_a_decision_entry_that(change):
 
 
 def test_the_same_digest_signed_before_is_no_obstacle():
-    assert isinstance(judged(signed_digest=sha256(GOOD)), Judgement)
+    assert isinstance(judged(weighed=weighed(sha256(GOOD))), Judgement)
 
 
 NO_JUDGEMENT = {
-    "another digest is signed": (lambda: judged(signed_digest=sha256(OTHER)), Never, "other-digest-signed"),
+    "another digest is signed": (lambda: judged(weighed=weighed(sha256(OTHER))), Never, "other-digest-signed"),
     "nobody attested": (lambda: judged(decision=decided()), NotNow, "no-claims"),
     "one of two agrees": (lambda: judged(decision=decided(claim("alice"))), NotNow, "not-reached"),
     "one operator says it twice": (
@@ -264,7 +271,7 @@ def test_a_hash_state_of_agreed_sha512_and_size_is_permitted():
 
 def test_a_single_builders_tier_never_takes_a_hash_state():
     tier = POLICY.tier_of(iso())
-    answer = standing(request(release=iso(), content=HashState("")), tier, decided(tier=tier), None)
+    answer = standing(request(release=iso(), content=HashState("")), tier, decided(tier=tier))
     assert (type(answer), answer.reason) == (Never, "hash-state-not-allowed")
 
 
