@@ -15,6 +15,7 @@ from attestor.core.entries import (
     MAX_NOT_COUNTED,
     MAX_NUMBER,
     MAX_PAIRS,
+    CanaryEntry,
     CountedVote,
     DecisionEntry,
     Entry,
@@ -24,7 +25,9 @@ from attestor.core.entries import (
     NamedRelease,
     PolicyEntry,
     Received,
+    RevocationEntry,
     SignatureEntry,
+    SpentApproval,
     UncountedVote,
     WithdrawalEntry,
     encode_entry,
@@ -34,9 +37,11 @@ from attestor.core.entries import (
 )
 from attestor.core.errors import Malformed
 from attestor.core.keys import MAX_KEYS
+from attestor.core.tierrules import MAX_APPROVERS, Action
 from tests.logkeys import seal
 
 LONGEST = 63
+MAX_APPROVALS = len(Action) * MAX_APPROVERS
 LARGEST = 2**53 - 1
 HEX, UUID, FINGERPRINT, ANCHOR = "f" * 64, "ffffffff-ffff-ffff-ffff-ffffffffffff", "F" * 40, "f" * 32
 SEALED = seal()
@@ -86,7 +91,7 @@ def test_what_one_intake_took_in_is_split_into_entries_that_fit(votes, length):
         assert read_entry(raw) == entry
 
 
-def decision(*, counted=0, uncounted=0, length=LONGEST, **changes):
+def decision(*, counted=0, uncounted=0, approvals=0, length=LONGEST, **changes):
     said = {
         "verdict": "refuse",
         "request": UUID,
@@ -105,23 +110,29 @@ def decision(*, counted=0, uncounted=0, length=LONGEST, **changes):
             for number in range(uncounted)
         ),
         "evidence": HEX,
+        "approvals": tuple(
+            SpentApproval(action="downgrade", approver=name(number, length), document=HEX)
+            for number in range(approvals)
+        ),
+        "period": "9999-12-31",
         "anchor": ANCHOR,
     }
     return DecisionEntry(**(said | changes))
 
 
-@given(st.integers(0, MAX_KEYS), st.integers(0, MAX_NOT_COUNTED), LENGTHS)
-@example(MAX_KEYS, MAX_NOT_COUNTED, LONGEST)
+@given(st.integers(0, MAX_KEYS), st.integers(0, MAX_NOT_COUNTED), st.integers(0, MAX_APPROVALS), LENGTHS)
+@example(MAX_KEYS, MAX_NOT_COUNTED, MAX_APPROVALS, LONGEST)
 @settings(max_examples=40)
-def test_a_decision_with_as_many_votes_as_there_can_be_fits(counted, uncounted, length):
-    raw = seal_entry(decision(counted=counted, uncounted=uncounted, length=length), SEALED)
+def test_a_decision_with_as_many_votes_and_approvals_as_there_can_be_fits(counted, uncounted, approvals, length):
+    entry = decision(counted=counted, uncounted=uncounted, approvals=approvals, length=length)
+    raw = seal_entry(entry, SEALED)
     assert len(raw) <= MAX_ENTRY
-    assert read_entry(raw).counted == decision(counted=counted, uncounted=uncounted, length=length).counted
+    assert msgspec.structs.replace(read_entry(raw), seal=None) == entry
 
 
-def test_more_votes_are_no_decision_entry():
-    """The bound is the form's own, and as many operators as that cannot have keys in one policy."""
-    for one_more in ({"counted": MAX_KEYS + 1}, {"uncounted": MAX_NOT_COUNTED + 1}):
+def test_more_votes_or_approvals_are_no_decision_entry():
+    """The bound is the form's own, and as many operators and approvers as that no policy can have."""
+    for one_more in ({"counted": MAX_KEYS + 1}, {"uncounted": MAX_NOT_COUNTED + 1}, {"approvals": MAX_APPROVALS + 1}):
         with pytest.raises(Malformed):
             read_entry(encode_entry(decision(**one_more)))
 
@@ -140,6 +151,8 @@ OTHERS = SimpleNamespace(
     policy=PolicyEntry(serial=LARGEST, digest=HEX, anchor=ANCHOR),
     withdrawal=WithdrawalEntry(operator="o" * LONGEST, payload=HEX, release=HEX, envelope=HEX),
     late_dissent=LateDissentEntry(operator="o" * LONGEST, payload=HEX, release=HEX),
+    revocation=RevocationEntry(approval=HEX),
+    canary=CanaryEntry(instance="i" * LONGEST, key=FINGERPRINT, created="9999-12-31T23:59:59Z", anchor=ANCHOR),
 )
 
 
