@@ -2,15 +2,25 @@
 
 import asyncio
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from attestor.api import problems
 from attestor.client.answers import error_of
 from attestor.client.calls import AttestorClient
-from attestor.client.patience import Unreachable
+from attestor.client.patience import Unreachable, patiently
 from attestor.client.tls import client_tls
-from attestor.core.errors import AttestorError, Conflict, Halted, Missing, Rejected, Unavailable
+from attestor.core.errors import (
+    AttestorError,
+    Conflict,
+    Exhausted,
+    Halted,
+    Missing,
+    OverRate,
+    Rejected,
+    Unavailable,
+)
 from attestor.core.wire import Artifact, ReleaseName, SigningRequestAsk, Upload
 
 HEX = "ab" * 32
@@ -154,3 +164,28 @@ async def test_redirects_are_not_followed():
     await runner.cleanup()
     await asyncio.sleep(0)
     assert "/elsewhere" not in asked
+
+
+@pytest.mark.parametrize(("retry_after", "seen"), [(1, 2), (60, 1)], ids=["in time", "later than anyone waits"])
+async def test_what_is_over_a_rate_is_asked_again_when_the_service_said(retry_after, seen):
+    calls = []
+
+    async def call():
+        calls.append(asyncio.get_running_loop().time())
+        if len(calls) == 1:
+            raise OverRate("requester-limit", "Wait.", retry_after=retry_after)
+
+    if seen == 1:
+        with pytest.raises(OverRate):
+            await patiently(call, seconds=20, repeatable=False)
+    else:
+        await patiently(call, seconds=20, repeatable=False)
+        assert calls[1] - calls[0] >= 1
+    assert len(calls) == seen
+
+
+def test_a_429_without_a_time_is_for_ever_and_one_with_it_is_not():
+    for retry_after, class_ in ((None, Exhausted), (7, OverRate)):
+        problem = problems.problem_of(OverRate("c", "s.", retry_after=7) if retry_after else Exhausted("c", "s."), "r")
+        again = error_of(429, msgspec.json.encode(problem))
+        assert (type(again), getattr(again, "retry_after", None)) == (class_, retry_after)
