@@ -1,11 +1,25 @@
 """Another policy, or a key's time: what was decided is decided again before it is shown or used."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from attestor.app.clock import now
-from tests.service.makers import BUILDER, asking, deb, iso, make_policy, package, payload_digest, vote, withdrawal
+from attestor.core.errors import Forbidden, Unavailable
+from attestor.core.wire import Receipt
+from tests.service.makers import (
+    BUILDER,
+    asking,
+    deb,
+    iso,
+    lines_of,
+    make_policy,
+    package,
+    payload_digest,
+    vote,
+    withdrawal,
+)
 
 GOOD, OTHER = b"the package", b"another package"
 
@@ -126,6 +140,106 @@ async def test_a_suspended_operators_dissent_no_longer_disputes(ground):
     view = await later.release(package().id)
     assert view.decision.state == "reached"
     assert {v.operator: v.reason for v in view.votes} == {"alice": None, "bob": None, "carol": "operator-suspended"}
+
+
+async def test_one_suspension_clears_a_thousand_disputes_of_one_operator_and_moves_what_was_asked(ground):
+    """Of a stolen key, say: nobody approves anything, and nobody is asked for any of them."""
+    gate = await ground.gate()
+    await ground.stop_log()
+    releases = [package(f"name{number}") for number in range(1000)]
+    votes = [vote(release, GOOD, "alice", "bob") for release in releases]
+    dissents = [vote(release, OTHER, "carol") for release in releases]
+    taken = [answer async for answer in gate.admit_batch(lines_of(*votes, *dissents), "192.0.2.1")]
+    assert {type(answer) for answer in taken} == {Receipt}
+    asked = [(await gate.ask(BUILDER, asking(release, GOOD)))[0] for release in releases[:20]]
+    assert {(request.state, request.reason) for request in asked} == {("waiting", "disputed")}
+    gate.load(make_policy(serial=2, suspended=["carol"]))
+    evaluated = []
+    while evaluated[-1:] != [0]:
+        evaluated.append(await gate.reevaluate(500))
+    assert sum(evaluated) == len(releases)
+    [row] = await ground.sql("SELECT count(*) AS n FROM decisions WHERE state = 'reached'")
+    assert row["n"] == len(releases)
+    [row] = await ground.sql("SELECT count(*) AS n FROM signing_requests WHERE state = 'queued'")
+    assert row["n"] == len(asked)
+
+
+async def test_what_is_under_way_ends_under_the_policy_that_it_began_with(ground):
+    gate = await ground.gate()
+    lines = asyncio.Queue()
+
+    async def slowly():
+        while (line := await lines.get()) is not None:
+            yield line
+
+    batch = gate.admit_batch(slowly(), "192.0.2.1")
+    answered = asyncio.ensure_future(anext(batch))
+    await lines.put(vote(package(), GOOD, "alice"))
+    await asyncio.sleep(0)
+    gate.load(make_policy(serial=2, revoked=["alice"]))
+    await lines.put(None)
+    receipt = await answered
+    assert [line.decision.policy_serial for line in receipt.releases] == [1]
+    with pytest.raises(Forbidden, match="key-revoked"):
+        await gate.admit(vote(package("later"), GOOD, "alice"), "192.0.2.1")
+    # What was taken in under the former policy is evaluated under the one in force.
+    assert await gate.reevaluate(10) == 1
+    assert (await gate.release(package().id)).decision.agreeing == ()
+
+
+async def waiting_over(ground, reason):
+    await ground.sql(
+        "UPDATE signing_requests SET state = 'waiting', reason = $1, updated_at = now(), not_before = now()", reason
+    )
+
+
+async def reports(ground, digest, *, halted=False, ago=0):
+    await ground.sql(
+        "INSERT INTO signer_status VALUES ('signer-1', now() - $1 * interval '1 second', $2, 'signing', 'It signs.', 0, $3) "
+        "ON CONFLICT (instance) DO UPDATE SET at = excluded.at, halted = excluded.halted, policy_digest = excluded.policy_digest",
+        ago,
+        halted,
+        digest,
+    )
+
+
+@pytest.mark.parametrize("reason", ["policies-differ", "policy-older", "policy-changed"])
+async def test_what_waits_over_a_policy_goes_on_once_a_signer_at_work_has_it_and_nobody_asks(ground, reason):
+    gate = await ground.gate()
+    request = await queued(gate)
+    await waiting_over(ground, reason)
+    assert await gate.reevaluate(10) == 0
+    for signer in (
+        {"digest": "cd" * 32},
+        {"digest": gate.policy.digest, "halted": True},
+        {"digest": gate.policy.digest, "ago": 31},
+    ):
+        await reports(ground, **signer)
+        assert await gate.reevaluate(10) == 0, signer
+    await reports(ground, gate.policy.digest)
+    assert await gate.reevaluate(10) == 1
+    assert (await gate.request(BUILDER, request)).state == "queued"
+    assert await gate.reevaluate(10) == 0
+
+
+async def test_a_release_that_cannot_be_evaluated_holds_up_no_other(ground):
+    gate = await ground.gate()
+    for name in ("one", "two", "three"):
+        await gate.admit(vote(package(name), GOOD, "alice", "bob"), "192.0.2.1")
+    await ground.sql(
+        "INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state, reason, sentence) "
+        "VALUES (gen_random_uuid(), $1, 'build-service', 'packages', 1, $2, $3, '{}', true, 'waiting', 'x', 'x')",
+        bytes.fromhex(package("two").id),
+        bytes(32),
+        bytes(64),
+    )
+    gate.load(make_policy(serial=2))
+    with pytest.raises(Unavailable, match="row-unreadable"):
+        await gate.reevaluate(10)
+    rows = await ground.sql(
+        "SELECT policy_digest = $1 AS new, count(*) AS n FROM decisions GROUP BY 1 ORDER BY 1", gate.policy.digest
+    )
+    assert [tuple(row) for row in rows] == [(False, 1), (True, 2)]
 
 
 async def test_lists_filter_and_page_in_a_stable_order(gate):

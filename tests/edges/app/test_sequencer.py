@@ -1,6 +1,7 @@
 """The sequencer's loop: what it does about a database that is away, and about a log that contradicts itself."""
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 import structlog
@@ -97,3 +98,32 @@ async def test_what_halts_the_witnesses_ends_the_process(run, monkeypatch):
     with pytest.raises(Halted) as halted:
         await run(*[0] * 1000)
     assert halted.value is FORKED
+
+
+async def test_another_policy_begins_another_round_of_witnessing(monkeypatch):
+    rounds, stop = [], asyncio.Event()
+    before, after = (log_policy("attestor.example.org", quorum=quorum, witnesses=names) for quorum, names in ROUNDS)
+
+    async def witness(_book, policy, ending):
+        rounds.append(policy)
+        if policy is before:
+            process.load(SimpleNamespace(log=after))
+        else:
+            stop.set()
+        await ending.wait()
+
+    class Appending:
+        published = None
+
+        def load(self, *, publish):
+            self.published = publish
+
+    monkeypatch.setattr(sequencer, "witness_until", witness)
+    process = SequencerProcess(None, Appending(), before, poll_seconds=0.001)
+    await asyncio.wait_for(sequencer._witness_until(process, stop), 10)
+    assert rounds == [before, after]
+    # With witnesses to wait for, a checkpoint is no longer shown before they have seen it.
+    assert process.sequencer.published is False
+
+
+ROUNDS = ((0, {}), (1, {"one": "https://one.example"}))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict
 from attestor.core.lifecycle import State
 from attestor.service.ports import SignerStatus
@@ -212,3 +213,60 @@ async def test_a_signer_says_how_it_stands_and_the_last_word_stands(stand, queue
         ("one", True, "log-forked", 7)
     ]
     assert rows[0]["at"] > before
+
+
+async def policy_in(stand, table):
+    """A policy entry stands there, at index 7 where it is the log."""
+    entry = b'{"type":"policy"}'
+    if table == "log_outbox":
+        await stand.owner.execute(
+            "INSERT INTO log_outbox (subject, kind, number, entry) VALUES (gen_random_uuid(), 'policy', 0, $1)", entry
+        )
+    else:
+        await stand.owner.execute(
+            "INSERT INTO log_entries VALUES (7, gen_random_uuid(), 'policy', 0, sha256($1), $1)", entry
+        )
+
+
+@pytest.mark.parametrize(
+    ("table", "folded", "code"),
+    [
+        ("log_outbox", 8, "policy-moved"),
+        ("log_entries", 7, "policy-moved"),
+        ("log_entries", 0, "policy-moved"),
+        ("log_entries", 8, None),
+    ],
+    ids=["waits for the log", "is the next entry", "is a later entry", "is known to who decides"],
+)
+async def test_no_decision_is_told_behind_a_policy_entry_that(stand, queue, table, folded, code):
+    job = await queue.claim(60)
+    await policy_in(stand, table)
+    deciding = queue.decide(job, decision(ONE), [], await queue.evidence(job), folded)
+    if code is None:
+        await deciding
+        return
+    await refused(deciding, code)
+    assert decision(ONE).entry not in await told(stand)
+    assert (await request_row(stand))["decided_at"] is None
+
+
+async def test_a_policy_entry_waits_for_the_decision_that_is_being_told(stand, queue):
+    """Its transaction looked for the policy before it was there, so the log has the policy behind it."""
+    job = await queue.claim(60)
+    evidence = await queue.evidence(job)
+    held = stand.owner.transaction()
+    await held.start()
+    await stand.owner.execute("LOCK TABLE log_documents IN SHARE MODE")
+    deciding = asyncio.create_task(queue.decide(job, decision(ONE), [document(b"evidence")], evidence, 0))
+    await stand.until_blocked()
+    policy = Outgoing(request_id(9), "policy", 0, b'{"type":"policy"}')
+    telling = asyncio.create_task(queue.tell(policy, []))
+    waits = (
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND NOT granted)"
+    )
+    while not await stand.owner.fetchval(waits):
+        assert not telling.done()
+        await asyncio.sleep(0.01)
+    await held.rollback()
+    await asyncio.gather(deciding, telling)
+    assert await told(stand) == [decision(ONE).entry, policy.entry]
