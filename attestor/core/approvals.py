@@ -183,10 +183,22 @@ def approver_key(fingerprint: str, policy: Policy, at: datetime) -> ApproverKey:
     key = policy.approver_keys.get(fingerprint)
     if key is None:
         raise Forbidden("approver-unknown", "The policy lists no approver with this key.")
-    refusal = key.refusal_at(at)
-    if refusal is not None:
-        raise Forbidden(f"approver-{refusal}", f"The key {fingerprint} of approver {key.approver} does not count now.")
+    code = _why_key_does_not_count(key, at)
+    if code is not None:
+        raise Forbidden(code, f"The key {fingerprint} of approver {key.approver} does not count now.")
     return key
+
+
+def _why_key_does_not_count(key: ApproverKey, at: datetime) -> str | None:
+    match key.refusal_at(at):
+        case None:
+            return None
+        case "key-revoked":
+            return "approver-key-revoked"
+        case "key-expired":
+            return "approver-key-expired"
+        case _:
+            return "approver-key-not-yet-valid"
 
 
 def read_given(given: Given, pair: Pair, policy: Policy) -> Approval | None:

@@ -69,7 +69,7 @@ def named_code(tree):
             if isinstance(target, ast.Name) and target.id == "code":
                 for value in values:
                     yield from spelled(value)
-        elif isinstance(node, ast.FunctionDef) and re.match(r"refusal_at|_why_", node.name):
+        elif isinstance(node, ast.FunctionDef) and re.match(r"refusal_of|_?why_", node.name):
             for returned in (one for one in ast.walk(node) if isinstance(one, ast.Return) and one.value):
                 yield from spelled(returned.value)
 
@@ -110,6 +110,8 @@ def test_the_codes_are_the_frozen_ones():
         "unknown-key",
         "no-tier",
         "key-revoked",
+        "approver-key-revoked",
+        "approval-by-requester",
         "name-fits-two-scopes",
         "withdrawn",
     ],
