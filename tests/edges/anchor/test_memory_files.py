@@ -187,7 +187,7 @@ DAMAGE = {
     "its row is gone": by_sql("DELETE FROM folded"),
     "a frontier that is none": by_sql("UPDATE folded SET frontier = x'00'"),
     "of another anchor": by_sql("UPDATE folded SET anchor = 'ffffffffffffffffffffffffffffffff'"),
-    "of another form": by_sql("PRAGMA user_version = 2"),
+    "of another form": by_sql("PRAGMA user_version = 1"),
 }
 
 
@@ -240,7 +240,7 @@ async def test_only_one_old_file_is_kept(made):
     for size in (1, 2, 3):
         async with opened(made) as memory:
             await fold(memory, [[]] * size)
-        by_sql("PRAGMA user_version = 2")(made)
+        by_sql("PRAGMA user_version = 1")(made)
     async with opened(made) as memory:
         await fold(memory, [[]] * 4)
     assert len(list(made.glob("memory-*.sqlite3"))) == 2
