@@ -69,15 +69,34 @@ DROP POLICY signer_tells ON log_outbox;
 CREATE POLICY signer_tells ON log_outbox FOR INSERT TO attestor_signer
     WITH CHECK (kind IN ('decision', 'signature', 'policy', 'canary'));
 
+-- The lower, the sooner: databases, images, packages, bulk.
+ALTER TABLE signing_requests ADD COLUMN lane smallint NOT NULL DEFAULT 2 CHECK (lane BETWEEN 0 AND 3);
+UPDATE signing_requests q SET lane = CASE r.kind WHEN 'database' THEN 0 WHEN 'package' THEN 2 ELSE 1 END
+FROM releases r WHERE r.id = q.release_id;
+DROP INDEX signing_requests_due;
+CREATE INDEX signing_requests_due ON signing_requests (lane, created_at) WHERE state = 'queued';
+GRANT INSERT (lane) ON signing_requests TO attestor_api;
+
+-- No request of these is claimed.
+CREATE TABLE paused_tiers (
+    tier      text PRIMARY KEY,
+    reason    text NOT NULL CHECK (octet_length(reason) <= 4096),
+    paused_by text NOT NULL,
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+GRANT SELECT ON paused_tiers TO attestor_api, attestor_signer;
+
 CREATE OR REPLACE VIEW shown_requests WITH (security_invoker = true) AS
 SELECT q.id, q.release_id, r.kind, r.purl, r.file_name, q.requester, q.tier, q.size, q.sha256, q.sha512, q.content,
        q.content_present, q.state AS stored_state,
        CASE WHEN seal.sealed THEN 'claimed' ELSE q.state END AS state,
-       CASE WHEN seal.sealed THEN 'sealed' ELSE q.reason END AS reason,
-       CASE WHEN seal.sealed THEN 'Signed; it can be read once the log includes it.' ELSE q.sentence END AS sentence,
-       q.tries, q.created_at, q.updated_at, q.decided_at, q.not_before
+       CASE WHEN seal.sealed THEN 'sealed' WHEN paused.reason IS NOT NULL THEN 'tier-paused' ELSE q.reason END AS reason,
+       CASE WHEN seal.sealed THEN 'Signed; it can be read once the log includes it.'
+            WHEN paused.reason IS NOT NULL THEN 'The tier is paused: ' || paused.reason ELSE q.sentence END AS sentence,
+       q.tries, q.created_at, q.updated_at, q.decided_at, q.not_before, q.lane
 FROM signing_requests q
 JOIN releases r ON r.id = q.release_id
+LEFT JOIN paused_tiers paused ON paused.tier = q.tier AND q.state = 'queued'
 CROSS JOIN LATERAL (SELECT q.state = 'signed' AND NOT EXISTS (
     SELECT FROM signatures s WHERE s.release_id = q.release_id AND s.sha256 = q.sha256
 ) AS sealed) AS seal;

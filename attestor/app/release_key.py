@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from attestor.config import Config
+from attestor.config.sections import Hsm
 from attestor.core.authorisation import Authorisation
 from attestor.core.errors import Rejected
 from attestor.core.hashstate import Hasher
+from attestor.core.lanes import Lane
 from attestor.core.secret import Secret
 from attestor.hsm.connection import NodeSettings
 from attestor.hsm.device import Device, DeviceSettings, SigningSlot
@@ -51,8 +53,8 @@ class ReleaseKey:
         verify_signature(self.certificate, signature, hasher)
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[ReleasePen]:
-        async with self.device.slot() as slot:
+    async def slot(self, lane: Lane) -> AsyncIterator[ReleasePen]:
+        async with self.device.slot(lane) as slot:
             yield ReleasePen(slot, self.key, self.certificate)
 
 
@@ -64,9 +66,24 @@ def device_of(config: Config) -> Device:
         for node in hsm.nodes
     )
     settings = DeviceSettings(
-        nodes=nodes, slots=hsm.slots, deadline_seconds=hsm.deadline_seconds, production=hsm.production
+        nodes=nodes,
+        slots=hsm.slots,
+        deadline_seconds=hsm.deadline_seconds,
+        production=hsm.production,
+        reserved=reserved_of(hsm),
     )
     return Device(settings)
+
+
+def reserved_of(hsm: Hsm) -> dict[Lane, int]:
+    """Slots that only requests of one lane take."""
+    return {Lane.DATABASE: hsm.reserved.database, Lane.IMAGE: hsm.reserved.image}
+
+
+def workers_of(hsm: Hsm) -> tuple[Lane, ...]:
+    """One worker for each slot, by the last lane that it takes from: who works for one lane never waits behind another."""
+    reserved = [lane for lane, count in reserved_of(hsm).items() for _ in range(count)]
+    return (*reserved, *[Lane.BULK] * (hsm.slots - len(reserved)))
 
 
 def signing_keys_of(config: Config, passphrases: Mapping[str, Secret]) -> dict[str, SigningKey]:

@@ -85,6 +85,7 @@ async def _run_sequencer(config: Config) -> None:
 
 
 async def _run_signer(config: Config) -> None:
+    from attestor.app.release_key import workers_of
     from attestor.app.signer import sign_until, signer
 
     close_memory()
@@ -92,7 +93,7 @@ async def _run_signer(config: Config) -> None:
     with _role("signer", config, stop) as file:
         async with signer(config, file) as process:
             log.info("signing", keys={name: key.fingerprint for name, key in process.signing.signers.items()})
-            await sign_until(process, stop, workers=config.hsm.slots)
+            await sign_until(process, stop, workers=workers_of(config.hsm))
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """The signer's process: the only one that holds HSM credentials; it opens no port and believes nobody."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import structlog
@@ -18,6 +18,7 @@ from attestor.config import Config
 from attestor.content.artifacts import SPOOL, Artifacts
 from attestor.content.roots import DirectoryRoot, PullRoots
 from attestor.core.errors import AttestorError, Halted, Unavailable
+from attestor.core.lanes import Lane
 from attestor.core.policy import Policy
 from attestor.core.seal import Seal
 from attestor.openpgp.approvers import Approvers
@@ -151,10 +152,11 @@ async def _telling_what_halts(queue: Queue, config: Config) -> AsyncIterator[Non
         raise halted from None
 
 
-async def sign_until(process: SignerProcess, stop: asyncio.Event, *, workers: int) -> None:
+async def sign_until(process: SignerProcess, stop: asyncio.Event, *, workers: Sequence[Lane]) -> None:
     """Follow the log and bring request after request to its next state until *stop*; what is under way is finished.
 
-    Raises ``Halted``, by itself or within a group: the process ends with it, and signs nothing more.
+    Each of the *workers* takes requests of the lanes up to its own. Raises ``Halted``, by itself or within a group: the process
+    ends with it, and signs nothing more.
     """
     await _catch_up(process, stop)
     await _work_and_follow(process, stop, workers)
@@ -173,12 +175,12 @@ async def _catch_up(process: SignerProcess, stop: asyncio.Event) -> None:
             return
 
 
-async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers: int) -> None:
+async def _work_and_follow(process: SignerProcess, stop: asyncio.Event, workers: Sequence[Lane]) -> None:
     async with asyncio.TaskGroup() as group:
         # Whoever finishes what is under way still waits for the log.
         beside = [group.create_task(each(process), name=each.__name__) for each in _BESIDE]
-        turn = asyncio.Lock()
-        await asyncio.wait([group.create_task(_work(process, stop, turn)) for _ in range(workers)])
+        turns = {lane: _Turn(lane) for lane in workers}
+        await asyncio.wait([group.create_task(_work(process, stop, turns[lane])) for lane in workers])
         for task in beside:
             task.cancel()
 
@@ -240,12 +242,20 @@ async def _report_on(process: SignerProcess) -> None:
 _BESIDE: Final = (_follow, _look_again, _reload_on, _report_on)
 
 
-async def _work(process: SignerProcess, stop: asyncio.Event, turn: asyncio.Lock) -> None:
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """Of the workers that take requests of the lanes up to one, who looks for the next."""
+
+    last: Lane
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+async def _work(process: SignerProcess, stop: asyncio.Event, turn: _Turn) -> None:
     while not stop.is_set():
         try:
             # One looks for work at a time, so that a hint does not make every idle worker ask.
-            async with turn:
-                job = await _next_job(process, stop)
+            async with turn.lock:
+                job = await _next_job(process, stop, turn.last)
             if job is not None:
                 await bring_on(process.signing, job)
                 log.info("worked", signing_request=str(job.request.id), release_id=job.request.release.id)
@@ -256,7 +266,7 @@ async def _work(process: SignerProcess, stop: asyncio.Event, turn: asyncio.Lock)
             await until(stop, asyncio.sleep(process.poll_seconds))
 
 
-async def _next_job(process: SignerProcess, stop: asyncio.Event) -> Job | None:
+async def _next_job(process: SignerProcess, stop: asyncio.Event, last: Lane) -> Job | None:
     """The next due request, once there is one; ``None`` when it is time to stop."""
     while not stop.is_set():
         if process.behind is not None:
@@ -264,7 +274,7 @@ async def _next_job(process: SignerProcess, stop: asyncio.Event) -> Job | None:
             await until(stop, asyncio.sleep(process.poll_seconds))
         due = asyncio.ensure_future(process.queue.due(process.poll_seconds))
         try:
-            job = await process.queue.claim(process.signing.lease_seconds)
+            job = await process.queue.claim(process.signing.lease_seconds, last)
             if job is not None:
                 return job
             await until(stop, due)

@@ -9,7 +9,7 @@ import typer
 from typer._click.exceptions import ClickException
 
 from attestor import __version__
-from attestor.cli import audit, deployment, first, log, logtools, policy, releases, requests, service, verify
+from attestor.cli import audit, deployment, first, log, logtools, policy, releases, requests, service, tier, verify
 from attestor.cli.output import Exit, plain
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.add_typer(log.app, name="log")
 app.add_typer(first.authority, name="ca")
 app.add_typer(deployment.hsm, name="hsm")
 app.add_typer(requests.many, name="requests")
+app.add_typer(tier.app, name="tier")
 
 
 def _version(wanted: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value

@@ -42,6 +42,7 @@ def request(  # noqa: PLR0913 - one flag each
         typer.Option(metavar="ROOT PATH", help="Upload nothing: the signer reads PATH below its pull root ROOT."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the signature goes (default: FILE.sig).")] = None,
+    bulk: Annotated[bool, typer.Option("--bulk", help="It is in no hurry: everything else is signed first.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace another signature that is there.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +58,13 @@ def request(  # noqa: PLR0913 - one flag each
     with _watching(file) as watching:
         signing = Connection.of_requester(server, ca, cert, key).run(
             lambda client: sign_file(
-                client, file, release, wait_seconds=timeout if wait else 0, content=content, watching=watching
+                client,
+                file,
+                release,
+                wait_seconds=timeout if wait else 0,
+                content=content,
+                bulk=bulk,
+                watching=watching,
             )
         )
     if signing.signature is not None:

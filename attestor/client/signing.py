@@ -51,16 +51,18 @@ async def sign_file(  # noqa: PLR0913 - what is asked, each by name
     *,
     wait_seconds: float,
     content: Upload | Pull | HashState | None = None,
+    bulk: bool = False,
     watching: Watching | None = None,
 ) -> Signing:
-    """Ask for the signature of a file and wait for it; *content* says how the signer gets the bytes (by upload).
+    """Ask for the signature of a file and wait for it; *content* says how the signer gets the bytes (by upload), *bulk* that there is no hurry.
 
     ``wait_seconds`` 0 asks (and sends) only. Raises what the service raises; a request that is refused, withdrawn or
     set aside is an answer and no error.
     """
     watching = watching or Watching()
     artifact = await measure(file, watching.measured)
-    view = await client.ask(SigningRequestAsk(release=release, artifact=artifact, content=content or Upload()))
+    ask = SigningRequestAsk(release=release, artifact=artifact, content=content or Upload(), bulk=bulk)
+    view = await client.ask(ask)
     watching.seen(view)
     if isinstance(view.content, Upload) and not view.content_present and view.state in _MOVING:
         view = await client.upload(view.id, file, watching.sent)

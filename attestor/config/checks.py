@@ -166,6 +166,8 @@ def _hsm(file: DeploymentFile) -> Iterator[Problem]:
         yield "hsm.nodes", "must not be empty: nothing could sign"
     if repeated := _repeated(node.url for node in hsm.nodes):
         yield "hsm.nodes", f"{repeated} stands there twice"
+    if hsm.reserved.database + hsm.reserved.image >= hsm.slots:
+        yield "hsm.reserved", f"must leave one of the {hsm.slots} slots to every lane"
     if hsm.admin_passphrase == hsm.unlock_passphrase:
         yield "hsm.unlock_passphrase", "must be another credential than admin_passphrase"
     if file.signer.lease_seconds <= hsm.deadline_seconds:

@@ -106,6 +106,14 @@ class HsmNode(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     fingerprint: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
+class ReservedSlots(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """How many of the HSM's slots only one lane takes: others may fill all the rest, and never these."""
+
+    database: Annotated[int, Meta(ge=0, le=63)] = 0
+    image: Annotated[int, Meta(ge=0, le=63)] = 0
+    """ISO and VM images."""
+
+
 class Hsm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The devices, how long a call may take, and how many run at once. ``admin`` and others name credentials."""
 
@@ -114,6 +122,7 @@ class Hsm(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     nodes: tuple[HsmNode, ...]
     deadline_seconds: Seconds
     slots: Annotated[int, Meta(ge=1, le=64)]
+    reserved: ReservedSlots = ReservedSlots()
     admin_passphrase: CredentialName = "hsm-admin-passphrase"  # noqa: S105 - a credential's name
     unlock_passphrase: CredentialName = "hsm-unlock-passphrase"  # noqa: S105 - a credential's name
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
 from attestor.core.wire import HashState, Pull, Upload
@@ -34,3 +35,4 @@ class SigningRequest:
     """When a decision entry to sign it was enqueued: what dissents from then on is late."""
     not_before: datetime | None = None
     """Until when it is left alone, unless something came that could change what holds it back."""
+    lane: Lane = Lane.PACKAGE

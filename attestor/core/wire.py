@@ -65,6 +65,8 @@ class SigningRequestAsk(Ask, frozen=True):
     release: ReleaseName
     artifact: Artifact
     content: Upload | Pull | HashState
+    bulk: bool = False
+    """It is in no hurry, as one of a mass rebuild: everything else is signed first."""
 
 
 class DecisionView(Answer, frozen=True):

@@ -2,15 +2,16 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 from nethsm import Base64, NetHSM
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay
 
 from attestor.core.errors import AttestorError, Missing, Rejected, Unavailable
+from attestor.core.lanes import Lane
 from attestor.hsm.check import NodeReport, check_node, require_device
 from attestor.hsm.connection import Connection, NodeSettings
 from attestor.hsm.errors import DEADLINE
@@ -39,10 +40,20 @@ class DeviceSettings:
     """For a whole call with its other tries; so that these happen, larger than a node's ``answer_seconds``."""
     production: bool
     """Refuse the emulator."""
+    reserved: Mapping[Lane, int] = field(default_factory=dict)
+    """Of the slots, those that one lane alone takes."""
+
+    @property
+    def shared(self) -> int:
+        """Slots that every lane takes."""
+        return self.slots - sum(self.reserved.values())
 
     def __post_init__(self) -> None:
-        if not self.nodes or self.slots < 1 or self.deadline_seconds <= 0:
-            raise Rejected("hsm-settings", "A device needs at least one node, one slot and some time per call.")
+        if not self.nodes or self.shared < 1 or self.deadline_seconds <= 0:
+            raise Rejected(
+                "hsm-settings",
+                "A device needs at least one node, one slot that no lane has for itself, and some time per call.",
+            )
 
 
 class SigningSlot:
@@ -73,25 +84,30 @@ class Device:
         connections = settings.slots + READERS
         self._nodes = [Node(Connection(each, connections=connections), refused_users) for each in settings.nodes]
         self._next = 0
-        self._signing = Slots(settings.slots, "hsm-sign")
+        self._signing = Slots(settings.shared, "hsm-sign")
+        self._reserved = {
+            lane: Slots(count, f"hsm-sign-{lane.name.lower()}") for lane, count in settings.reserved.items() if count
+        }
         self._reading = Slots(READERS, "hsm-read")
 
     @property
     def late(self) -> int:
         """Calls whose result was dropped, because the caller had left."""
-        return self._signing.late + self._reading.late
+        return sum(slots.late for slots in (self._signing, self._reading, *self._reserved.values()))
 
     def free(self) -> bool:
         """Whether :meth:`slot` would give a slot at once."""
         return self._signing.free()
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[SigningSlot]:
+    async def slot(self, lane: Lane = Lane.BULK) -> AsyncIterator[SigningSlot]:
         """Wait for a slot (without deadline), so that the caller can look once more before it signs.
 
-        The slot comes back when the block has ended and no thread of it runs any more.
+        A lane with slots of its own takes a shared one only where those are all taken. The slot comes back when the block has ended and no thread of it runs any more.
         """
-        async with self._signing.take() as slot:
+        own = self._reserved.get(lane)
+        slots = own if own is not None and (own.free() or not self._signing.free()) else self._signing
+        async with slots.take() as slot:
             yield SigningSlot(self, slot)
 
     async def sign(self, key: SigningKey, digest: bytes) -> bytes:

@@ -11,6 +11,7 @@ from uuid import UUID, uuid4
 from attestor.core.authorisation import next_state
 from attestor.core.errors import Conflict, Forbidden, Malformed, Missing, Rejected
 from attestor.core.hashstate import parse_state
+from attestor.core.lanes import lane_of
 from attestor.core.lifecycle import LIVE, Event, State, moved
 from attestor.core.naming import Release, parse_release
 from attestor.core.policy import UNIX, Policy, Tier
@@ -183,9 +184,10 @@ class Desk:
         return await self.show(client, request_id)
 
     def _open(self, asked: SigningRequestAsk, requester: str, tier: Tier, moment: datetime) -> SigningRequest:
+        release = parse_release(asked.release.kind, asked.release.purl, asked.release.file_name)
         return SigningRequest(
             id=uuid4(),
-            release=parse_release(asked.release.kind, asked.release.purl, asked.release.file_name),
+            release=release,
             requester=requester,
             tier=tier.name,
             size=asked.artifact.size,
@@ -199,6 +201,7 @@ class Desk:
             tries=0,
             created_at=moment,
             updated_at=moment,
+            lane=lane_of(release.kind, bulk=asked.bulk),
         )
 
     def _is_present(self, asked: SigningRequestAsk) -> bool:

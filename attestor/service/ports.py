@@ -12,6 +12,7 @@ from attestor.core.authorisation import Authorisation
 from attestor.core.claims import Claim
 from attestor.core.entries import Outgoing
 from attestor.core.hashstate import Hasher
+from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
 from attestor.core.requests import Content, SigningRequest
@@ -309,8 +310,10 @@ class Place:
 class Queue(Protocol):
     """The signer's side of signing requests."""
 
-    async def claim(self, lease_seconds: float) -> Job | None:
-        """Take the next due request, or one whose lease is over; at most one holder's fence is ever valid.
+    async def claim(self, lease_seconds: float, last: Lane = Lane.BULK) -> Job | None:
+        """Take the next due request of the lanes up to *last*, or one whose lease is over; at most one holder's fence is ever valid.
+
+        The first lane comes first, and within it the oldest; none of a tier that is paused.
 
         One whose row cannot be read is set aside, so that it stops no other.
         """
@@ -418,5 +421,5 @@ class Signer(Protocol):
     def verify(self, signature: bytes, hasher: Hasher) -> None:
         """Raise ``Rejected`` unless this key made *signature* over the bytes that *hasher* has had; asks no device."""
 
-    def slot(self) -> AbstractAsyncContextManager[Pen]:
-        """Wait for a free place at the HSM, so that the caller can look once more before it signs."""
+    def slot(self, lane: Lane) -> AbstractAsyncContextManager[Pen]:
+        """Wait for a free place at the HSM for a request of this lane, so that the caller can look once more before it signs."""

@@ -211,6 +211,9 @@ def moves_for(policy: Policy, asked: Asked, decided: Decided, moment: Moment) ->
         obstacle = obstacle_to(policy, request, decided, asked, moment.now)
         reason, sentence = (obstacle.reason, obstacle.sentence) if obstacle else ("queued", "The signer takes it next.")
         after = next_state(obstacle)
+        if after is request.state is State.QUEUED:
+            # Why it is still in the queue, a paused tier or a try that failed, is not for votes to say.
+            continue
         if (after, reason, sentence) != (request.state, request.reason, request.sentence):
             moves.append(RequestMove(request.id, request.release.id, request.state, after, reason, sentence))
     return moves

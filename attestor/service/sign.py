@@ -143,7 +143,7 @@ async def _with_pen(signing: Signing, case: Case, measure: Measure, logged: Logg
     await signing.past.prove(logged.index, logged.raw)
     if logged.created > signing.now():
         raise Rejected("signing-time", f"The time fixed for this signature, {logged.created}, has not come yet.")
-    async with kept(signing.queue, case.job, signing.lease_seconds), case.signer.slot() as pen:
+    async with kept(signing.queue, case.job, signing.lease_seconds), case.signer.slot(case.job.request.lane) as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(case.job, signing.lease_seconds)
         case = await seen_case(signing, job, case)

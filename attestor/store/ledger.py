@@ -160,6 +160,7 @@ class PostgresTransaction:
             request.reason,
             request.sentence,
             request.created_at,
+            int(request.lane),
         )
 
     async def _move(self, moves: Sequence[RequestMove]) -> None:

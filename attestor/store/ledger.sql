@@ -67,8 +67,8 @@ SELECT * FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[]);
 
 -- open_request: a new signing request
 INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state,
-                              reason, sentence, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13);
+                              reason, sentence, created_at, updated_at, lane)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14);
 
 -- move_requests: to their next state, only from the state that was read; leaving "aside" gives the tries back
 UPDATE signing_requests q SET state = m.after, reason = m.reason, sentence = m.sentence, updated_at = clock_timestamp(),

@@ -12,6 +12,7 @@ from asyncpg import Record
 from attestor.core.approvals import Given
 from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Rejected, Unavailable
+from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.service.ports import Concluded, Document, Evidence, Job, Made, Place, SignerStatus, Stated
 from attestor.service.tell import MAX_REFUSALS
@@ -30,9 +31,9 @@ class PostgresQueue:
         self._pool = pool
         self._listener = listener
 
-    async def claim(self, lease_seconds: float) -> Job | None:
+    async def claim(self, lease_seconds: float, last: Lane = Lane.BULK) -> Job | None:
         with translated():
-            while row := await self._pool.fetchrow(_SQL["claim"], lease_seconds):
+            while row := await self._pool.fetchrow(_SQL["claim"], lease_seconds, int(last)):
                 try:
                     request = request_of(row, release_of(row, "release_id"))
                 except Unavailable as error:

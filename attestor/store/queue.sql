@@ -1,13 +1,14 @@
--- claim: with its release's names, a request whose lease is over, else the oldest due one, else one whose bytes were not there and may be now, each by its index; the new fence makes a late holder's writes fail
+-- claim: with its release's names, and of the lanes up to one, a request whose lease is over, else the oldest due one of the first lane, else one whose bytes were not there and may be now, each by its index; none of a tier that is paused; the new fence makes a late holder's writes fail
 UPDATE signing_requests q SET state = 'claimed', fence = fence + 1, tries = tries + 1, updated_at = clock_timestamp(),
     lease_until = clock_timestamp() + $1 * interval '1 second', reason = 'claimed', sentence = 'The signer works on it.'
 FROM releases r WHERE r.id = q.release_id AND q.id = coalesce(
-    (SELECT id FROM signing_requests WHERE state = 'claimed' AND lease_until < clock_timestamp()
-     ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED),
-    (SELECT id FROM signing_requests WHERE state = 'queued' AND not_before <= clock_timestamp()
-     ORDER BY created_at LIMIT 1 FOR UPDATE SKIP LOCKED),
+    (SELECT id FROM signing_requests WHERE state = 'claimed' AND lease_until < clock_timestamp() AND lane <= $2
+     AND tier <> ALL (ARRAY(SELECT tier FROM paused_tiers)) ORDER BY lease_until LIMIT 1 FOR UPDATE SKIP LOCKED),
+    (SELECT id FROM signing_requests WHERE state = 'queued' AND not_before <= clock_timestamp() AND lane <= $2
+     AND tier <> ALL (ARRAY(SELECT tier FROM paused_tiers)) ORDER BY lane, created_at LIMIT 1 FOR UPDATE SKIP LOCKED),
     (SELECT id FROM signing_requests WHERE state = 'waiting' AND reason = 'content-missing' AND content_present
-     AND not_before <= clock_timestamp() ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED)
+     AND not_before <= clock_timestamp() AND lane <= $2
+     AND tier <> ALL (ARRAY(SELECT tier FROM paused_tiers)) ORDER BY not_before LIMIT 1 FOR UPDATE SKIP LOCKED)
 )
 RETURNING q.*, r.kind, r.purl, r.file_name, clock_timestamp() AS clock;
 

@@ -7,6 +7,7 @@ import msgspec
 
 from attestor.core.claims import Claim, Outcome
 from attestor.core.errors import AttestorError, Unavailable
+from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release, parse_release
 from attestor.core.requests import Content, SigningRequest
@@ -72,6 +73,7 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         updated_at=row["updated_at"],
         decided_at=row["decided_at"],
         not_before=row["not_before"],
+        lane=Lane(row["lane"]),
     )
 
 

@@ -23,6 +23,7 @@ from attestor.app.signer import sign_until, signer
 from attestor.client.signing import sign_file
 from attestor.config import load_config
 from attestor.core.errors import Halted
+from attestor.core.lanes import Lane
 from attestor.embedded.postgres import postgres
 from attestor.store.migrate import create_database, migrate
 from tests.edges.cli.conftest import PROGRAMS, _exit_code
@@ -117,7 +118,7 @@ class Day:
         """A signer at work, which nothing halts."""
         async with signer(self.config) as process:
             stop = asyncio.Event()
-            task = asyncio.create_task(sign_until(process, stop, workers=2))
+            task = asyncio.create_task(sign_until(process, stop, workers=(Lane.BULK,) * 2))
             try:
                 yield process
             finally:
@@ -130,7 +131,7 @@ class Day:
         before = await self._touched()
         with pytest.raises(Halted) as halted:
             async with signer(self.config) as process, asyncio.timeout(20):
-                await sign_until(process, asyncio.Event(), workers=2)
+                await sign_until(process, asyncio.Event(), workers=(Lane.BULK,) * 2)
         assert await self._touched() == before
         [status] = await self.owner.fetch("SELECT halted, code, sentence FROM signer_status")
         assert tuple(status) == (True, halted.value.code, halted.value.sentence)

@@ -22,6 +22,7 @@ def test_the_verbs_are_those_that_people_expect():
         "init", "serve", "demo", "migrate", "check", "status", "explain", "bundle", "verify", "audit", "request",
         "policy check", "policy reload", "ca issue", "hsm certificates", "hsm provision", "hsm status",
         "log keygen", "log seal", "log anchor init", "log anchor show", "log export", "log check", "log recover",
+        "tier backlog", "tier pause", "tier resume", "tier retry",
         "requests list", "requests show", "requests withdraw", "requests retry",
     }  # fmt: skip
 
