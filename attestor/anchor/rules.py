@@ -81,7 +81,8 @@ def _keep_newest(connection: sqlite3.Connection, index: int, number: int, releas
     ).fetchone()
     if row is None or is_newer(order, release.version, row[0]):
         connection.execute(
-            "INSERT INTO newest VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", (line, release.arch, index, release.version, number)
+            "INSERT INTO newest VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (line, release.arch, index, release.version, number),
         )
 
 
