@@ -64,7 +64,7 @@ DEPLOYMENT_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
         "scratch": "/var/lib/attestor/scratch",
         "root": "/srv/release",
         "anchor": "/var/lib/attestor-anchor",
-        "run": "/run/attestor",
+        "run": "/run/attestor-roles",
         "empty_root": EMPTY_TREE,
         "production": "true",
         "nodes": _NODE.format(fingerprint="1c" * 32),

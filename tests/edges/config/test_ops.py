@@ -1,5 +1,6 @@
 import re
 import sys
+import tomllib
 from pathlib import Path
 from subprocess import run
 
@@ -68,6 +69,15 @@ def test_the_anchor_is_the_signers_alone():
         shut = "-/var/lib/attestor-anchor" in settings(unit, "InaccessiblePaths")[0].split()
         own = any("attestor-anchor" in folders.split() for folders in settings(unit, "StateDirectory"))
         assert (shut, own) == ((False, True) if unit.stem == "attestor-signer" else (True, False)), unit.stem
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_each_role_has_a_place_to_say_that_it_runs_and_reads_the_policy_anew_when_asked(unit):
+    folder = tomllib.loads((ROOT / "ops/attestor.example.toml").read_text())["run"]["folder"]
+    assert f"{folder}/{unit.stem.removeprefix('attestor-')}" in {
+        f"/run/{name}" for name in settings(unit, "RuntimeDirectory")
+    }
+    assert settings(unit, "ExecReload") == ["kill -HUP $MAINPID"]
 
 
 @pytest.mark.parametrize("role", ["sequencer", "signer"])
