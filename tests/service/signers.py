@@ -9,10 +9,12 @@ from attestor.content.artifacts import SPOOL, Artifacts
 from attestor.content.roots import DirectoryRoot, PullRoots
 from attestor.core.algorithm import Algorithm
 from attestor.hsm.device import Device, DeviceSettings
+from attestor.openpgp.approvers import Approvers
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
 from attestor.openpgp.signature import verify_signature
+from attestor.service.case import Signing
 from attestor.service.conclude import Conclusions
-from attestor.service.sign import Signing, bring_on
+from attestor.service.sign import bring_on
 from attestor.store.queue import PostgresQueue
 from tests.edges.hsm.nodes import NOW, signing_key
 from tests.logkeys import seal
@@ -57,6 +59,7 @@ def make_signing(pool, listener, device, certificates, folder, **changes):
         "content": Artifacts(PullRoots(roots, scratch=scratch, max_bytes=1 << 20), scratch),
         "signers": changes.get("signers") or release_keys(device, certificates),
         "policy": policy,
+        "verify_approval": Approvers().verify,
         "past": past,
         "conclusions": Conclusions(queue, past, policy, seal()),
         "now": now,

@@ -1,13 +1,15 @@
 """Empties a migrated database between tests, as the owner: nobody else can take anything out of the log."""
 
-_TRUNCATED = "releases, envelopes, claims, withdrawals, decisions, events, signing_requests"
+_TRUNCATED = (
+    "releases, envelopes, claims, withdrawals, decisions, events, signing_requests, approvals, approval_manifests"
+)
 # Few rows each: to delete them is cheaper than to truncate that many files.
 _LOG = """
 BEGIN;
 SET LOCAL session_replication_role = replica;
 DELETE FROM log_outbox; DELETE FROM log_refused; DELETE FROM log_entries; DELETE FROM log_nodes;
 DELETE FROM log_cosignatures; DELETE FROM log_checkpoints; DELETE FROM log_witnesses; DELETE FROM log_documents;
-DELETE FROM signer_status;
+DELETE FROM signer_status; DELETE FROM paused_tiers;
 UPDATE log_state SET size = 0, root = sha256(''), frontier = '', published = 0;
 COMMIT;
 """

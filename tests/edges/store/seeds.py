@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from attestor.core.naming import parse_release
-from attestor.service.ports import Document, Made
+from attestor.service.ports import Concluded, Document, Made
 from tests.edges.store.logmakers import request_id
 
 BYTES = b"the package"
@@ -19,6 +19,11 @@ KEY = "AB" * 20
 
 def document(body):
     return Document(hashlib.sha256(body).digest(), body)
+
+
+def concluded(entry, documents, evidence, folded=0, approvals=()):
+    """A decision on its way into the log, which everything that was in it before *folded* is known to."""
+    return Concluded(entry, documents, evidence, folded, approvals)
 
 
 async def add_release(owner, release=P):
@@ -51,8 +56,8 @@ async def add_request(owner, number=1, release=P, *, requester="build-service", 
     )
 
 
-def made(signature=b"sig"):
+def made(signature=b"sig", *, re_signs=False):
     """A signature, as the signer hands it over; what the store writes down of its permit."""
     judgement = SimpleNamespace(tier="packages", counted=frozenset({"alice"}))
-    permit = SimpleNamespace(judgement=judgement, sha256=SHA256, created=CREATED, decision=7)
+    permit = SimpleNamespace(judgement=judgement, sha256=SHA256, created=CREATED, decision=7, re_signs=re_signs)
     return Made(permit, KEY, signature)

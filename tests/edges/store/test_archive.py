@@ -9,7 +9,18 @@ from attestor.store.archive import PostgresArchive
 from attestor.store.queue import PostgresQueue
 from tests.edges.store.emptying import tamper
 from tests.edges.store.logmakers import decision, request_id, signature
-from tests.edges.store.seeds import BYTES, SHA256, P, add_release, add_request, add_vote, add_withdrawal, document, made
+from tests.edges.store.seeds import (
+    BYTES,
+    SHA256,
+    P,
+    add_release,
+    add_request,
+    add_vote,
+    add_withdrawal,
+    concluded,
+    document,
+    made,
+)
 
 EVIDENCE, SUMMARY, POLICY = document(b"evidence"), document(b"summary"), document(b"policy")
 ONE = request_id(1)
@@ -31,7 +42,7 @@ async def entries(stand, sequencer):
     queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
     job = await queue.claim(60)
     decided = decision(ONE, evidence=EVIDENCE.sha256.hex())
-    await queue.decide(job, decided, [EVIDENCE, POLICY], await queue.evidence(job), 0)
+    await queue.decide(job, concluded(decided, [EVIDENCE, POLICY], await queue.evidence(job), 0))
     await sequencer(await stand.book()).sequence()
     signed = signature(ONE, release=P.id, summary=SUMMARY.sha256.hex())
     await queue.signed(job, made(), signed, [SUMMARY])

@@ -13,7 +13,7 @@ from attestor.service.ports import Arrival, Changes, SignerStatus, Withdrawal
 from attestor.store.ledger import PostgresLedger
 from attestor.store.queue import PostgresQueue
 from tests.edges.store.logmakers import decision, dissent, request_id, signature
-from tests.edges.store.seeds import SHA256, P, Q, add_release, add_request, add_vote, made
+from tests.edges.store.seeds import SHA256, P, Q, add_release, add_request, add_vote, concluded, made
 
 SEALED = "Signed; it can be read once the log includes it."
 PAYLOAD = hashlib.sha256(b"a").digest()
@@ -172,7 +172,7 @@ async def test_when_a_decision_was_told_is_shown(stand, ledger):
     assert (await ledger.request(request_id(1))).decided_at is None
     queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
     job = await queue.claim(60)
-    await queue.decide(job, decision(request_id(1)), [], await queue.evidence(job), 0)
+    await queue.decide(job, concluded(decision(request_id(1)), [], await queue.evidence(job), 0))
     assert (await ledger.request(request_id(1))).decided_at > job.clock
 
 

@@ -12,7 +12,17 @@ from attestor.service.ports import SignerStatus
 from attestor.service.tell import MAX_REFUSALS
 from attestor.store.queue import PostgresQueue
 from tests.edges.store.logmakers import decision, request_id, signature
-from tests.edges.store.seeds import KEY, SHA256, P, add_release, add_request, add_vote, add_withdrawal, document, made
+from tests.edges.store.seeds import (
+    KEY,
+    P,
+    add_release,
+    add_request,
+    add_vote,
+    add_withdrawal,
+    concluded,
+    document,
+    made,
+)
 
 ONE = request_id(1)
 
@@ -49,9 +59,9 @@ async def test_evidence_is_all_votes_and_withdrawals_and_the_policy_of_the_last_
         ("alice", b"alice's envelope"),
         ("bob", b"bob's envelope"),
     ]
-    assert (evidence.withdrawals, evidence.signed_digest, evidence.policy_digest) == (
+    assert (evidence.withdrawals, evidence.signed, evidence.policy_digest) == (
         (b"bob's withdrawal",),
-        None,
+        frozenset(),
         None,
     )
     insert = "INSERT INTO decisions VALUES ($1, 'reached', 'packages', 'the digest', now(), '{}', now())"
@@ -64,14 +74,14 @@ async def test_a_decision_is_told_with_what_it_names_and_its_time(stand, queue):
     assert job.request.decided_at is None
     hints = await stand.heard("attestor_outbox")
     document_ = document(b"evidence")
-    await queue.decide(job, decision(ONE), [document_, document_], await queue.evidence(job), 0)
+    await queue.decide(job, concluded(decision(ONE), [document_, document_], await queue.evidence(job), 0))
     assert await told(stand) == [decision(ONE).entry]
     assert await hints() == [""]
     kept = await stand.owner.fetch("SELECT sha256, body FROM log_documents")
     assert [tuple(row) for row in kept] == [(document_.sha256, document_.body)]
     assert (await request_row(stand))["decided_at"] is not None
     # A later decision names the same documents, and has the next number.
-    await queue.decide(job, decision(ONE, number=1), [document_], await queue.evidence(job), 0)
+    await queue.decide(job, concluded(decision(ONE, number=1), [document_], await queue.evidence(job), 0))
     assert len(await told(stand)) == 2
 
 
@@ -92,11 +102,11 @@ async def test_a_decision_on_other_evidence_than_there_is_is_not_told(stand, que
     job = await queue.claim(60)
     evidence = await queue.evidence(job)
     await move(stand.owner)
-    await refused(queue.decide(job, decision(ONE), [document(b"evidence")], evidence, 0), "evidence-moved")
+    await refused(queue.decide(job, concluded(decision(ONE), [document(b"evidence")], evidence, 0)), "evidence-moved")
     assert await told(stand) == []
     assert await stand.owner.fetchval("SELECT count(*) FROM log_documents") == 0
     assert (await request_row(stand))["decided_at"] is None
-    await queue.decide(job, decision(ONE), [], await queue.evidence(job), 0)
+    await queue.decide(job, concluded(decision(ONE), [], await queue.evidence(job), 0))
 
 
 async def test_a_vote_that_comes_while_the_decision_is_told_waits_for_it(stand, queue):
@@ -107,7 +117,7 @@ async def test_a_vote_that_comes_while_the_decision_is_told_waits_for_it(stand, 
     transaction = api.transaction()
     await transaction.start()
     await api.execute(lock, bytes.fromhex(P.id))
-    deciding = asyncio.create_task(queue.decide(job, decision(ONE), [], evidence, 0))
+    deciding = asyncio.create_task(queue.decide(job, concluded(decision(ONE), [], evidence, 0)))
     await stand.until_blocked()
     await add_vote(api, "carol", b"c", b"carol's envelope")
     await transaction.commit()
@@ -119,26 +129,26 @@ async def test_a_vote_that_comes_while_the_decision_is_told_waits_for_it(stand, 
 async def test_a_decision_of_a_number_that_was_used_is_not_told(stand, queue, sequencer, number, sequenced):
     job = await queue.claim(60)
     evidence = await queue.evidence(job)
-    await queue.decide(job, decision(ONE, number=1), [], evidence, 0)
+    await queue.decide(job, concluded(decision(ONE, number=1), [], evidence, 0))
     if sequenced:
         assert await sequencer(await stand.book()).sequence() == 1
     before = await told(stand)
     other = decision(ONE, number=number, reason="other")
-    await refused(queue.decide(job, other, [document(b"x")], evidence, 0), "log-behind")
+    await refused(queue.decide(job, concluded(other, [document(b"x")], evidence, 0)), "log-behind")
     assert (await request_row(stand))["state"] == "claimed"
     assert await told(stand) == before
-    await queue.decide(job, decision(ONE, number=2), [], evidence, 0)
+    await queue.decide(job, concluded(decision(ONE, number=2), [], evidence, 0))
 
 
 async def test_nothing_is_told_without_the_fence(stand, queue):
     job = await queue.claim(60)
     late, evidence = replace(job, fence=job.fence - 1), await queue.evidence(job)
-    await refused(queue.decide(late, decision(ONE), [document(b"x")], evidence, 0), "lease-over")
+    await refused(queue.decide(late, concluded(decision(ONE), [document(b"x")], evidence, 0)), "lease-over")
     await refused(queue.signed(late, made(), signature(ONE), [document(b"x")]), "lease-over")
     await queue.give_back(late, State.REFUSED, "r", "s", 0, entry=decision(ONE, verdict="refuse"))
     assert (await told(stand), (await request_row(stand))["state"]) == ([], "claimed")
     await stand.owner.execute("UPDATE signing_requests SET lease_until = now()")
-    await refused(queue.decide(job, decision(ONE), [], evidence, 0), "lease-over")
+    await refused(queue.decide(job, concluded(decision(ONE), [], evidence, 0)), "lease-over")
     await refused(queue.signed(job, made(), signature(ONE), []), "lease-over")
     assert await told(stand) == []
     for table in ("log_documents", "signatures", "signed_digests"):
@@ -186,7 +196,7 @@ async def test_a_signature_is_stored_sealed_and_told_and_the_request_marked_at_o
     await queue.signed(job, made(), signature(ONE), [document(b"summary")])
     assert (await request_row(stand))["state"] == "signed"
     assert await told(stand) == [signature(ONE).entry]
-    assert await queue.signature_of(job, KEY) == (SHA256, b"sig")
+    assert await queue.signature_of(job, KEY) == b"sig"
     api = await stand.connection("api")
     assert await api.fetch("SELECT * FROM signatures") == []
     event = await stand.owner.fetchval("SELECT detail FROM events WHERE what = 'signed'")
@@ -241,7 +251,7 @@ async def policy_in(stand, table):
 async def test_no_decision_is_told_behind_a_policy_entry_that(stand, queue, table, folded, code):
     job = await queue.claim(60)
     await policy_in(stand, table)
-    deciding = queue.decide(job, decision(ONE), [], await queue.evidence(job), folded)
+    deciding = queue.decide(job, concluded(decision(ONE), [], await queue.evidence(job), folded))
     if code is None:
         await deciding
         return
@@ -257,7 +267,7 @@ async def test_a_policy_entry_waits_for_the_decision_that_is_being_told(stand, q
     held = stand.owner.transaction()
     await held.start()
     await stand.owner.execute("LOCK TABLE log_documents IN SHARE MODE")
-    deciding = asyncio.create_task(queue.decide(job, decision(ONE), [document(b"evidence")], evidence, 0))
+    deciding = asyncio.create_task(queue.decide(job, concluded(decision(ONE), [document(b"evidence")], evidence, 0)))
     await stand.until_blocked()
     policy = Outgoing(request_id(9), "policy", 0, b'{"type":"policy"}')
     telling = asyncio.create_task(queue.tell(policy, []))
