@@ -27,9 +27,9 @@ def make(nodes):
     """Makes a Device of the first node, or of those given; closed at the end, with all faults forgotten."""
     made = []
 
-    def device(*chosen, slots=4, deadline=5.0, production=False, **times):
+    def device(*chosen, slots=4, deadline=5.0, production=False, reserved=None, **times):
         settings = tuple(each.node(**times) if isinstance(each, Running) else each for each in chosen or nodes[:1])
-        made.append(Device(DeviceSettings(settings, slots, deadline, production)))
+        made.append(Device(DeviceSettings(settings, slots, deadline, production, reserved or {})))
         return made[-1]
 
     yield device

@@ -9,6 +9,7 @@ import pytest
 
 from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Forbidden, Missing, Rejected, Unavailable
+from attestor.core.lanes import Lane
 from attestor.core.secret import Secret
 from attestor.hsm.connection import Connection, NodeSettings
 from attestor.hsm.device import Device, DeviceSettings
@@ -292,3 +293,29 @@ async def test_settings_without_node_slot_or_time_are_refused(nodes, wrong):
     values = {"nodes": (nodes[0].node(),), "slots": 1, "deadline_seconds": 1, "production": False}
     with pytest.raises(Rejected, match="hsm-settings"):
         Device(DeviceSettings(**values | wrong))
+
+
+# Lanes.
+
+
+async def test_a_lane_with_slots_of_its_own_waits_for_no_other(make):
+    device = make(slots=2, reserved={Lane.DATABASE: 1})
+    async with device.slot(Lane.PACKAGE):
+        assert not device.free()
+        async with asyncio.timeout(2), device.slot(Lane.DATABASE) as slot:
+            assert await slot.sign(KEY, DIGEST)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05), device.slot(Lane.IMAGE):
+                pass
+
+
+async def test_a_lane_whose_own_slots_are_taken_takes_a_shared_one(make):
+    device = make(slots=2, reserved={Lane.DATABASE: 1})
+    async with device.slot(Lane.DATABASE), asyncio.timeout(2), device.slot(Lane.DATABASE):
+        assert not device.free()
+    assert device.free()
+
+
+async def test_one_slot_at_least_is_every_lanes(make):
+    with pytest.raises(Rejected, match="hsm-settings"):
+        make(slots=1, reserved={Lane.DATABASE: 1})
