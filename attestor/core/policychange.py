@@ -1,15 +1,13 @@
 """One policy after another: whether it may follow, and what is different under it. Pure."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from enum import Enum
 from typing import Final, TypeVar
 
 import msgspec
 
 from attestor.core.errors import Rejected
 from attestor.core.keys import PublicKey
-from attestor.core.policy import LogPolicy, OperatorKey, Policy, PurlPattern, Tier, WitnessPolicy
+from attestor.core.policy import LogPolicy, OperatorKey, Policy, Tier, WitnessPolicy
 
 _REVOKE: Final = "revoke a key, do not remove it: what it signed counts for nobody any more, and the withdrawals that it signed are gone too"
 _T = TypeVar("_T")
@@ -58,7 +56,8 @@ def changes(before: Policy, after: Policy) -> tuple[Change, ...]:
         *_operators(before, after),
         *_keys(before.keys, after.keys),
         *_tiers(before, after),
-        *_requesters(before.requesters, after.requesters),
+        *_requesters(before, after),
+        *_approvers(before, after),
     )
 
 
@@ -141,25 +140,49 @@ def _tiers(before: Policy, after: Policy) -> Iterator[Change]:
 
 
 def _tier(before: Tier, after: Tier) -> Iterator[Change]:
-    for field in fields(Tier):
-        ours, theirs = getattr(before, field.name), getattr(after, field.name)
-        if ours != theirs:
-            what = f"tier {before.name}: {field.name.replace('_', ' ')} {_spelled(ours)} becomes {_spelled(theirs)}"
-            yield Change(what, warning=_loosens(field.name, ours, theirs))
+    ours, theirs = before.rules(), after.rules()
+    for rule in ours:
+        if ours[rule] != theirs[rule]:
+            what = f"tier {before.name}: {rule} {_spelled(ours[rule])} becomes {_spelled(theirs[rule])}"
+            yield Change(what, warning=_loosens(rule, ours[rule], theirs[rule]))
 
 
 def _loosens(rule: str, before: object, after: object) -> bool:
     """Whether less than before may be enough for a signature, or somebody else decides."""
-    if isinstance(before, int) and isinstance(after, int):
-        return after < before if rule == "threshold" else after > before
-    if rule == "required" and isinstance(before, frozenset) and isinstance(after, frozenset):
-        return not before <= after
+    match before, after:
+        case int(), int():
+            return after < before if rule == "threshold" else after > before
+        case list(), list() if rule == "required":
+            return not set(before) <= set(after)
     return True
 
 
-def _requesters(before: Mapping[str, frozenset[str]], after: Mapping[str, frozenset[str]]) -> Iterator[Change]:
-    for name, how in _compared(before, after):
+def _requesters(before: Policy, after: Policy) -> Iterator[Change]:
+    for name, how in _compared(_asking(before), _asking(after)):
         yield Change(f"requester {name} is {how}")
+
+
+def _asking(policy: Policy) -> dict[str, tuple[object, ...]]:
+    """What makes each requester: clients, users of the host, and who answers for it."""
+    return {
+        name: (
+            clients,
+            frozenset(user for user, owner in policy.requester_of_users.items() if owner == name),
+            policy.persons_of_requesters.get(name),
+        )
+        for name, clients in policy.requesters.items()
+    }
+
+
+def _approvers(before: Policy, after: Policy) -> Iterator[Change]:
+    for name, how in _compared(before.persons, after.persons):
+        yield Change(f"approver {name} is {how}", warning=how != "removed")
+    for fingerprint, how in _compared(before.approver_keys, after.approver_keys):
+        key = (after if how == "added" else before).approver_keys[fingerprint]
+        revoked = how == "changed" and after.approver_keys[fingerprint].revoked and not key.revoked
+        yield Change(
+            f"approver {key.approver}: key {fingerprint} is {'revoked' if revoked else how}", warning=how == "added"
+        )
 
 
 def _compared(before: Mapping[str, _T], after: Mapping[str, _T]) -> Iterator[tuple[str, str]]:
@@ -182,16 +205,8 @@ def _fingerprint(key: PublicKey) -> str:
 
 def _spelled(value: object) -> str:
     match value:
-        case frozenset():
-            return ", ".join(sorted(map(str, value))) or "nobody"
-        case tuple():
-            return ", ".join(map(str, value)) or "nothing"
-        case None:
-            return "none"
-        case Enum():
-            return str(value.value)
-        case PurlPattern():
-            arch = f"?arch={value.arch}" if value.arch else ""
-            return f"pkg:{value.type}/{value.namespace}/{value.name}{arch}"
-        case _:
-            return str(value)
+        case dict():
+            return ", ".join(f"{name} {number}" for name, number in value.items() if number) or "none"
+        case list():
+            return ", ".join(map(str, value)) or "none"
+    return str(value)

@@ -1,11 +1,18 @@
 """What may come into force after a policy, and what its author is told to look at twice."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from attestor.cli.examples import POLICY_EXAMPLE, render
 from attestor.core.errors import Rejected
+from attestor.core.policy import ApproverKey
 from attestor.core.policychange import changes, refuse_succession
 from attestor.core.policyfile import parse_policy
+from attestor.core.quota import Period, Quota
+from attestor.core.tierrules import ApprovalRules
+from attestor.core.versions import VersionOrder
 from tests.logkeys import log_signer, seal_public
 from tests.service.makers import make_policy
 
@@ -20,6 +27,7 @@ def policy(*spoilings, serial=2):
 
 
 BEFORE = policy(serial=1)
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 CAROL = POLICY_EXAMPLE["carol_key"]
 DAVE = seal_public("dave's key")
 
@@ -91,7 +99,7 @@ CHANGES = {
     ),
     "more dissent that is let pass": (
         [("threshold = 2\ndissent_limit = 0", "threshold = 2\ndissent_limit = 1")],
-        "tier packages: dissent limit 0 becomes 1",
+        "tier packages: dissentLimit 0 becomes 1",
         True,
     ),
     "a higher threshold": (
@@ -101,7 +109,7 @@ CHANGES = {
     ),
     "an operator that must agree": (
         [("threshold = 2\n", 'threshold = 2\nrequired = ["bob"]\n')],
-        "tier packages: required nobody becomes bob",
+        "tier packages: required none becomes bob",
         False,
     ),
     "another signer's seal in the place of the former": (
@@ -124,7 +132,7 @@ UNDONE = {
     "a revoked key": "is revoked no more",
     "a key more": "is removed: revoke a key",
     "a higher threshold": "tier packages: threshold 3 becomes 2",
-    "an operator that must agree": "tier packages: required bob becomes nobody",
+    "an operator that must agree": "tier packages: required bob becomes none",
 }
 
 
@@ -151,3 +159,54 @@ def test_witnesses_and_their_quorum_are_named():
         ("log: witness one is removed", False),
         ("log: quorum 1 becomes 0", True),
     ]
+
+
+def with_tier(base, **changes):
+    """*base* with another first tier, as a file would say it."""
+    return replace(base, tiers=(replace(base.tiers[0], **changes), *base.tiers[1:]))
+
+
+MONTHLY = Quota(1, Period.MONTH)
+TWO_FOR_A_DOWNGRADE = ApprovalRules(hours=48, downgrade=2)
+RULES = {
+    "a quota": ({"quota": MONTHLY}, "quota none becomes 1, month"),
+    "another order of versions": ({"version_order": VersionOrder.ALPM}, "versionOrder none becomes alpm"),
+    "an exception that people may make": ({"approvals": TWO_FOR_A_DOWNGRADE}, "approvals none becomes downgrade 2"),
+}
+
+
+@pytest.mark.parametrize(("changed", "said"), RULES.values(), ids=RULES)
+def test_a_rule_beyond_agreement_is_named_in_both_directions(changed, said):
+    after = with_tier(BEFORE, **changed)
+    name = BEFORE.tiers[0].name
+    assert f"tier {name}: {said}" in [change.sentence for change in changes(BEFORE, after) if change.warning]
+    assert changes(after, BEFORE) != ()
+
+
+def approver(**members):
+    key = ApproverKey("ann", "ssh", "ssh-ed25519 AAAA", "SHA256:abc", NOW, NOW + timedelta(days=1), revoked=False)
+    return replace(BEFORE, persons={"ann": "ann"}, approver_keys={"SHA256:abc": replace(key, **members)})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (BEFORE, approver(), [("approver ann is added", True), ("approver ann: key SHA256:abc is added", True)]),
+        (approver(), BEFORE, [("approver ann is removed", False), ("approver ann: key SHA256:abc is removed", False)]),
+        (approver(), approver(revoked=True), [("approver ann: key SHA256:abc is revoked", False)]),
+        (approver(), approver(valid_until=NOW), [("approver ann: key SHA256:abc is changed", False)]),
+    ],
+    ids=["added", "removed", "revoked", "changed"],
+)
+def test_approvers_and_their_keys_are_named(before, after, said):
+    assert [(change.sentence, change.warning) for change in changes(before, after)] == said
+
+
+def test_whoever_asks_by_another_way_or_for_somebody_else_is_named():
+    for other in (
+        {"requester_of_users": {"relay": "build-service"}},
+        {"persons_of_requesters": {"build-service": "ann"}},
+    ):
+        assert [change.sentence for change in changes(BEFORE, replace(BEFORE, **other))] == [
+            "requester build-service is changed"
+        ]
