@@ -6,10 +6,18 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
+from attestor.core.entries import CanaryEntry, RevocationEntry, outgoing_of
 from attestor.store.migrate import applied, migrate, pending
 from tests.edges.store.logmakers import decision, dissent, request_id, signature
 
 RELEASE, DIGEST = b"\1" * 32, b"\2" * 32
+
+
+def _approval(document):
+    return f"""INSERT INTO approvals (document_sha256, approver, key, action, tier, document, signature, reason, manifest, until)
+        VALUES (sha256('{document}'), 'dora', 'k', 'quota', 't', '{document}', 's', 'r', sha256('m'), now())"""
+
+
 _ID = "00000000-0000-0000-0000-000000000001"
 SEED = f"""
 INSERT INTO releases (id, kind, purl, file_name) VALUES ('\\x{RELEASE.hex()}', 'package', 'p', 'f');
@@ -20,8 +28,15 @@ INSERT INTO decisions VALUES ('\\x{RELEASE.hex()}', 'reached', 't', 'p', now(), 
 INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state,
     reason, sentence) VALUES ('{_ID}', '\\x{RELEASE.hex()}', 'r', 't', 1, '\\x{DIGEST.hex()}',
     '\\x{(DIGEST * 2).hex()}', '{{}}', true, 'queued', 'queued', '');
+INSERT INTO approval_manifests VALUES (sha256('m'), 'm');
+{_approval("d")};
+INSERT INTO approval_pairs VALUES (sha256('d'), '\\x{RELEASE.hex()}', '\\x{DIGEST.hex()}');
+INSERT INTO quota_places VALUES ('t', 'k', '2026-11', '\\x{RELEASE.hex()}', '\\x{DIGEST.hex()}');
+INSERT INTO paused_tiers VALUES ('paused', 'r', 'somebody');
 """
 LEAF = "sha256('leaf')"
+REVOCATION = outgoing_of(RevocationEntry(approval="06" * 32))
+CANARY = outgoing_of(CanaryEntry(instance="one", key="A" * 40, created="2026-01-01T00:00:00Z", anchor="0" * 32))
 
 
 def _outbox(told, *, kind=None):
@@ -92,7 +107,37 @@ SIGN = [
     f"""INSERT INTO signatures (release_id, key_fingerprint, request_id, sha256, signature)
         VALUES ('\\x{RELEASE.hex()}', 'F', '{_ID}', '\\x{DIGEST.hex()}', 'sig')""",
 ]
+TAKE_APPROVAL_IN = [
+    "INSERT INTO approval_manifests VALUES (sha256('n'), 'n')",
+    _approval("e"),
+    f"INSERT INTO approval_pairs VALUES (sha256('d'), '\\x{RELEASE.hex()}', '\\x{RELEASE.hex()}')",
+]
+TAKE_APPROVAL_BACK = "UPDATE approvals SET revoked_at = now(), revocation = 'r'"
+SPEND_APPROVAL = "UPDATE approval_pairs SET spent_at = now()"
+OF_PLACES = [
+    f"INSERT INTO quota_places VALUES ('t', 'k', '2026-12', '\\x{RELEASE.hex()}', '\\x{DIGEST.hex()}')",
+    "UPDATE quota_places SET spent = true",
+    "DELETE FROM quota_places",
+]
+OTHER_RULES_WRITES = [
+    "UPDATE approvals SET document = document",
+    "UPDATE approvals SET signature = signature",
+    "UPDATE approvals SET key = key",
+    "UPDATE approvals SET until = until",
+    "DELETE FROM approvals",
+    "UPDATE approval_manifests SET body = body",
+    "DELETE FROM approval_manifests",
+    "UPDATE approval_pairs SET sha256 = sha256",
+    "DELETE FROM approval_pairs",
+    "UPDATE quota_places SET period = period",
+    "UPDATE quota_places SET tier = tier",
+    "DELETE FROM paused_tiers",
+    "INSERT INTO paused_tiers VALUES ('t', 'r', 'somebody')",
+]
 API_CANNOT = [
+    *OTHER_RULES_WRITES,
+    *OF_PLACES,
+    SPEND_APPROVAL,
     *SIGN,
     "UPDATE signing_requests SET state = 'claimed', lease_until = now()",
     "UPDATE signing_requests SET state = 'signed'",
@@ -139,14 +184,22 @@ API_CANNOT = [
     "ALTER TABLE signatures DISABLE ROW LEVEL SECURITY",
     _outbox(decision(request_id(8))),
     _outbox(signature(request_id(8))),
+    _outbox(CANARY),
 ]
 API_CAN = [
+    _outbox(REVOCATION),
+    *TAKE_APPROVAL_IN,
+    TAKE_APPROVAL_BACK,
+    "SELECT * FROM approvals, approval_manifests, approval_pairs, quota_places, paused_tiers",
     _outbox(dissent(4)),
     _outbox(decision(request_id(8), verdict="refuse")),
     "SELECT * FROM log_entries, log_nodes, log_checkpoints, log_cosignatures, log_state, log_documents, signer_status",
     "SELECT * FROM shown_requests",
 ]
 SIGNER_CANNOT = [
+    *OTHER_RULES_WRITES,
+    *TAKE_APPROVAL_IN,
+    TAKE_APPROVAL_BACK,
     f"INSERT INTO claims SELECT release_id, 'bob', payload_digest, form, keys, outcome, sha256, sha512, size, received_at FROM claims -- {_ID}",
     "INSERT INTO envelopes SELECT 'bob', payload_digest, body, received_at FROM envelopes",
     f"INSERT INTO withdrawals VALUES ('alice', '\\x{DIGEST.hex()}', '\\x{RELEASE.hex()}', 'r', 'b', now())",
@@ -177,8 +230,14 @@ SIGNER_CANNOT = [
     "SELECT * FROM log_refused",
     "SELECT * FROM log_witnesses",
     _outbox(dissent(4)),
+    _outbox(REVOCATION),
 ]
 SIGNER_CAN = [
+    _outbox(CANARY),
+    *OF_PLACES,
+    SPEND_APPROVAL,
+    "SELECT document_sha256 FROM approvals FOR SHARE",
+    "SELECT * FROM approvals, approval_manifests, approval_pairs, quota_places, paused_tiers",
     _outbox(decision(request_id(8))),
     _outbox(decision(request_id(8), verdict="refuse")),
     _outbox(signature(request_id(8))),
@@ -192,7 +251,8 @@ SIGNER_CAN = [
 ]
 _OF_OTHERS = (
     "releases", "envelopes", "claims", "withdrawals", "decisions", "events", "signing_requests", "signed_digests",
-    "signatures", "log_documents", "signer_status",
+    "signatures", "log_documents", "signer_status", "approvals", "approval_manifests", "approval_pairs", "quota_places",
+    "paused_tiers",
 )  # fmt: skip
 SEQUENCER_CANNOT = [
     *REWRITE,
@@ -302,7 +362,7 @@ async def test_the_sequencer_can(seeded, statement):
         _outbox(decision(request_id(8)), kind="received"),
         _outbox(signature(request_id(8)), kind="late-dissent"),
         "INSERT INTO log_outbox (subject, kind, number, entry) VALUES (gen_random_uuid(), 'received', 0, '{}')",
-        "INSERT INTO log_outbox (subject, kind, number, entry) VALUES (gen_random_uuid(), 'canary', 0, '{\"type\":\"canary\"}')",
+        "INSERT INTO log_outbox (subject, kind, number, entry) VALUES (gen_random_uuid(), 'other', 0, '{\"type\":\"other\"}')",
     ],
     ids=["decision as received", "signature as late dissent", "no type", "unknown kind"],
 )
@@ -356,18 +416,33 @@ async def test_the_api_moves_no_request_that_the_signer_holds_or_has_signed(seed
         await owner.close()
 
 
-async def test_a_release_has_one_signed_digest_even_for_the_owner(seeded, postgres):
+@pytest.mark.parametrize(
+    ("change", "violation"),
+    [
+        (SIGN[0], asyncpg.UniqueViolationError),
+        (SIGN[1].replace(DIGEST.hex(), "05" * 32), asyncpg.ForeignKeyViolationError),
+        (_approval("d"), asyncpg.UniqueViolationError),
+        (_approval("e").replace("sha256('e')", "sha256('f')"), asyncpg.CheckViolationError),
+        ("UPDATE approvals SET revoked_at = now()", asyncpg.CheckViolationError),
+        (OF_PLACES[0].replace("2026-12", "2026-11"), asyncpg.UniqueViolationError),
+    ],
+    ids=[
+        "a digest stands twice as signed",
+        "a signature is of a digest that does not stand as signed",
+        "an approval stands twice",
+        "an approval stands under another digest than its own",
+        "an approval is revoked without the revocation",
+        "a place of a quota is taken twice for the same bytes",
+    ],
+)
+async def test_not_even_for_the_owner_is_it_so_that(seeded, postgres, change, violation):
     owner = await asyncpg.connect(postgres.dsn(database="roles"))
     transaction = owner.transaction()
     await transaction.start()
     try:
         await owner.execute(SIGN[0])
-        with pytest.raises(asyncpg.UniqueViolationError):
-            async with owner.transaction():
-                await owner.execute(SIGN[0].replace(DIGEST.hex(), "05" * 32))
-        with pytest.raises(asyncpg.ForeignKeyViolationError):
-            async with owner.transaction():
-                await owner.execute(SIGN[1].replace(DIGEST.hex(), "05" * 32))
+        with pytest.raises(violation):
+            await owner.execute(change)
     finally:
         await transaction.rollback()
         await owner.close()
@@ -380,5 +455,5 @@ async def test_a_migrated_database_lacks_nothing_and_migrating_again_does_nothin
     for role in ("attestor_api", "attestor_signer", "attestor_sequencer"):
         assert await pending(seeded(role)) == []
     owner = await asyncpg.connect(dsn)
-    assert await applied(owner) == {"0001_ground", "0002_log"}
+    assert await applied(owner) == {"0001_ground", "0002_log", "0003_rules"}
     await owner.close()
