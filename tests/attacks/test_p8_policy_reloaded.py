@@ -87,8 +87,8 @@ async def test_nothing_is_asked_of_the_hsm_once_the_api_has_decided_under_anothe
 
     class Waiting(ReleaseKey):
         @asynccontextmanager
-        async def slot(self):
-            async with super().slot() as pen:
+        async def slot(self, lane):
+            async with super().slot(lane) as pen:
                 await later.reevaluate(10)
                 yield pen
 

@@ -14,6 +14,7 @@ from attestor.core.errors import Halted, Missing
 from attestor.core.wire import Upload
 from attestor.embedded.device import emulator
 from attestor.hsm.connection import NodeSettings
+from attestor.service.ports import Concluded
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.service.loghouse import caught_up, following
@@ -255,12 +256,12 @@ class _Late:
         self.fingerprint = key.fingerprint
         self.results = []
 
-    def slot(self):
+    def slot(self, lane):
         outer = self
 
         class Slot:
             async def __aenter__(self):
-                self._slot = outer._key.slot()
+                self._slot = outer._key.slot(lane)
                 self._pen = await self._slot.__aenter__()
                 return self
 
@@ -303,7 +304,7 @@ async def test_a_lease_that_really_runs_out_lets_the_next_signer_in_and_the_late
     await asyncio.sleep(0.4)
     second = await queue.claim(30)
     assert (first.fence, second.fence) == (1, 2)
-    for late in (queue.renew(first, 30), queue.decide(first, None, (), None, 0), queue.adopt(first)):
+    for late in (queue.renew(first, 30), queue.decide(first, Concluded(None, (), None, 0, ())), queue.adopt(first)):
         with pytest.raises(Exception) as raised:
             await late
         assert raised.value.code == "lease-over"
