@@ -11,6 +11,7 @@ from attestor.app.policyfile import PolicyFile
 from attestor.app.signer import SignerProcess, _next_job, _reload_on
 from attestor.core.entries import PolicyEntry, seal_entry
 from attestor.core.errors import Rejected
+from attestor.core.lanes import Lane
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.merkle import EMPTY_ROOT
 from attestor.service.conclude import Conclusions
@@ -51,7 +52,7 @@ class Desk:
     async def due(self, seconds):
         await asyncio.sleep(seconds)
 
-    async def claim(self, _seconds):
+    async def claim(self, _seconds, _last):
         self.claims += 1
         return SimpleNamespace()
 
@@ -150,5 +151,5 @@ async def test_one_that_is_behind_leaves_the_queue_to_others(signer, monkeypatch
     await another_logs(signer, SECOND)
     monkeypatch.setattr("attestor.app.signer.until", until)
     for number in range(1, 4):
-        await _next_job(signer.it, asyncio.Event())
+        await _next_job(signer.it, asyncio.Event(), Lane.BULK)
         assert (signer.desk.claims, len(waited)) == (number, number)
