@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from attestor.core.contradictions import refuse_forked_policy, refuse_other_signer, refuse_second_digest
 from attestor.core.errors import Rejected
-from attestor.core.lineage import order_of
+from attestor.core.lineage import lineage_of, order_of
 from attestor.core.past import (
     Forged,
     LoggedDecision,
@@ -99,12 +99,23 @@ class PlainMemory:
             used=len(used),
             window=window,
             unspendable=question.approvals & (spent | revoked),
+            packages=_listed(decisions, question.release),
         )
 
     @asynccontextmanager
     async def catching_up(self, *, alone):
         async with self._turn:
             yield PlainStep(self, alone=alone)
+
+
+def _listed(decisions, release):
+    named = [
+        bytes.fromhex(fact.entry.packages)
+        for _, fact in decisions
+        if fact.entry.packages and fact.release.id != release.id
+        if (lineage_of(fact.release), fact.release.arch) == (lineage_of(release), release.arch)
+    ]
+    return named[-1] if named else None
 
 
 def _uses(decisions, question):

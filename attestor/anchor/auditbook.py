@@ -10,12 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from attestor.core.auditing import Finding
+from attestor.anchor import rules
+from attestor.core.auditing import Finding, decided_of
+from attestor.core.entries import DecisionEntry, read_entry
 from attestor.core.errors import AttestorError, Conflict, Rejected, Unavailable
+from attestor.core.past import RulesPast, RulesQuestion, WasDecided, WasRevoked
 
 NAME: Final = "audit.sqlite3"
-_FORMAT: Final = 1
-_SCHEMA: Final = Path(__file__).with_name("audit.sql").read_text("utf-8")
+_FORMAT: Final = 2
+_WITHOUT_RULES: Final = 1
+_RULES: Final = "CREATE TABLE releases (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE) STRICT;\n" + rules.SCHEMA
+_SCHEMA: Final = Path(__file__).with_name("audit.sql").read_text("utf-8") + _RULES
 _LOG: Final = -1
 """Stands for the entry of a finding about the log itself."""
 
@@ -72,6 +77,14 @@ class FileAuditBook:
             self._change("INSERT INTO entries VALUES (?, ?)", index, raw)
         for subject in subjects:
             self._change("INSERT INTO subjects VALUES (?, ?)", subject, index)
+
+    def fold(self, index: int, fact: WasDecided | WasRevoked) -> None:
+        with _told(self._folder):
+            _fold(self._connection, index, fact)
+
+    def rules(self, question: RulesQuestion) -> RulesPast:
+        with _told(self._folder):
+            return rules.past(self._connection, question)
 
     def judge(self, size: int, findings: Sequence[Finding]) -> None:
         for one in findings:
@@ -132,6 +145,8 @@ class FileAuditBook:
         self._connection.execute("COMMIT")
         if version == 0:
             self._connection.executescript(f"BEGIN;{_SCHEMA}PRAGMA user_version={_FORMAT};COMMIT;")
+        elif version == _WITHOUT_RULES:
+            self._take_up_rules()
         elif version != _FORMAT:
             raise _unreadable(self._folder, f"it is of form {version}")
         self._connection.execute("INSERT INTO audit VALUES (1, ?, NULL, 0, 0) ON CONFLICT DO NOTHING", (origin,))
@@ -141,6 +156,16 @@ class FileAuditBook:
                 "audit-other-log",
                 f"{self._folder} holds the audit of the log {kept}: give {origin} a folder of its own.",
             )
+
+    def _take_up_rules(self) -> None:
+        """A book of the form before has the decisions, and nothing made of them."""
+        self._connection.executescript(f"BEGIN;{_RULES}")
+        for index, raw in self._connection.execute("SELECT entry, raw FROM entries ORDER BY entry").fetchall():
+            entry = read_entry(raw)
+            fact = decided_of(entry, raw) if isinstance(entry, DecisionEntry) else None
+            if fact is not None:
+                _fold(self._connection, index, fact)
+        self._connection.executescript(f"PRAGMA user_version={_FORMAT};COMMIT;")
 
     def _change(self, statement: str, *values: object) -> None:
         with _told(self._folder):
@@ -153,6 +178,17 @@ class FileAuditBook:
     def _count(self, statement: str) -> int:
         number: int = self._connection.execute(statement).fetchone()[0]
         return number
+
+
+def _fold(connection: sqlite3.Connection, index: int, fact: WasDecided | WasRevoked) -> None:
+    match fact:
+        case WasRevoked():
+            rules.keep_revocation(connection, index, fact.approval)
+        case WasDecided():
+            release = bytes.fromhex(fact.release.id)
+            connection.execute("INSERT INTO releases (id) VALUES (?) ON CONFLICT DO NOTHING", (release,))
+            (number,) = connection.execute("SELECT number FROM releases WHERE id = ?", (release,)).fetchone()
+            rules.keep(connection, index, number, fact)
 
 
 @contextmanager

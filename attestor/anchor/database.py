@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
+from attestor.anchor import rules
 from attestor.anchor.anchorfile import HeldFolder, sync_folder
 
 LINK: Final = "memory.sqlite3"
 _NEW_LINK: Final = "memory.sqlite3.new"
 _FORMAT: Final = 2
-_SCHEMA: Final = Path(__file__).with_name("memory.sql").read_text("utf-8")
+_SCHEMA: Final = Path(__file__).with_name("memory.sql").read_text("utf-8") + rules.SCHEMA
 _BUSY_SECONDS: Final = 10.0
 _KEPT_WAL_BYTES: Final = 16 << 20
 

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Final
 
 from attestor.core.contradictions import re_signs
@@ -14,6 +15,7 @@ from attestor.core.quota import Window, window_of
 from attestor.core.tierrules import Action
 from attestor.core.versions import is_newer, newest, refuse_unordered
 
+SCHEMA: Final = Path(__file__).with_name("rules.sql").read_text("utf-8")
 _END: Final = 2**62
 """Beyond every entry."""
 
@@ -24,6 +26,9 @@ def keep(connection: sqlite3.Connection, index: int, number: int, fact: WasDecid
     if all(spent.action != Action.QUOTA.value for spent in fact.entry.approvals):
         _keep_use(connection, index, number, fact)
     _keep_newest(connection, index, number, fact.release)
+    if fact.entry.packages is not None:
+        row = (lineage_of(fact.release), fact.release.arch, index, bytes.fromhex(fact.entry.packages), number)
+        connection.execute("INSERT INTO listed VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
     connection.executemany(
         "INSERT INTO spent VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
         ((bytes.fromhex(spent.document), number, sha256, index) for spent in fact.entry.approvals),
@@ -56,6 +61,7 @@ def past(connection: sqlite3.Connection, question: RulesQuestion) -> RulesPast:
         used=_used(connection, question, number, window, before) if window is not None else 0,
         window=window,
         unspendable=frozenset(_unspendable(connection, question, number, before)),
+        packages=_listed(connection, question.release, number, before),
     )
 
 
@@ -137,6 +143,14 @@ def _newest_by_arch(connection: sqlite3.Connection, line: str, number: int, befo
         ).fetchone()
         if row is not None and row[1] != number:
             yield arch, row[0]
+
+
+def _listed(connection: sqlite3.Connection, release: Release, number: int, before: int) -> bytes | None:
+    row = connection.execute(
+        "SELECT packages FROM listed WHERE line = ? AND arch = ? AND entry < ? AND release <> ? ORDER BY entry DESC LIMIT 1",
+        (lineage_of(release), release.arch, before, number),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def _unspendable(connection: sqlite3.Connection, question: RulesQuestion, number: int, before: int) -> Iterator[bytes]:

@@ -13,6 +13,7 @@ from attestor.core.hashstate import Hasher
 from attestor.core.policyfile import parse_policy
 from attestor.core.policytables import MAX_POLICY_BYTES
 from attestor.core.tlog.note import parse_vkey
+from attestor.openpgp.approvers import Approvers
 from attestor.openpgp.certificate import MAX_CERTIFICATE, Certificate, parse_certificate
 from attestor.openpgp.signature import verify_signature
 
@@ -63,7 +64,12 @@ def verify_files(given: Given, progress: Progress) -> Holds | Fails:
     try:
         bundle = read_bundle(raw)
         checks = check_bundle(
-            bundle, file=file, policy=policy, log_key=log_key, openpgp=lambda raw: _facts(certificate, raw, hasher)
+            bundle,
+            file=file,
+            policy=policy,
+            log_key=log_key,
+            openpgp=lambda raw: _facts(certificate, raw, hasher),
+            approvals=Approvers().verify,
         )
     except Rejected as error:
         return Fails(error.code, error.sentence)

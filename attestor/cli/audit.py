@@ -80,6 +80,7 @@ async def _audited(
     from attestor.client.log import HttpLog
     from attestor.client.tls import client_tls
     from attestor.core.errors import Unavailable
+    from attestor.openpgp.approvers import Approvers
     from attestor.service.auditports import Auditor
 
     tls = client_tls(ca=ca)
@@ -87,7 +88,7 @@ async def _audited(
         AttestorClient(server, tls=tls, patience_seconds=_PATIENCE_SECONDS) as client,
         HttpLog(f"{server.rstrip('/')}/log", tls=tls, patience_seconds=_PATIENCE_SECONDS) as source,
     ):
-        auditor = Auditor(source, client, report.book, policies)
+        auditor = Auditor(source, client, report.book, policies, Approvers().verify)
         if every is None:
             await report.of(auditor)
         while every is not None:

@@ -8,9 +8,10 @@ from typing import Final
 from attestor.content.inspect import inspect as look_into
 from attestor.content.measure import Measured, Opened, measure, snapshot
 from attestor.content.roots import PullRoots
-from attestor.core.contents import check_contents
+from attestor.core.contents import check_contents, packages_of
 from attestor.core.hashstate import parse_state
-from attestor.core.naming import Release
+from attestor.core.naming import Kind, Release
+from attestor.core.predecessor import Packages
 from attestor.core.requests import Content
 from attestor.core.strictjson import decode_base64
 from attestor.core.wire import HashState, Pull, Upload
@@ -38,16 +39,22 @@ class Artifacts:
             case Pull(root=root, path=path):
                 pass
         async with self._roots.open(root, path) as opened:
-            seen = await self._inspected(release, opened) if inspect else await measure(opened)
-        return Measure(seen.size, seen.sha256, seen.sha512, seen.hasher)
+            if inspect:
+                return await self._inspected(release, opened)
+            return _measure(await measure(opened))
 
-    async def _inspected(self, release: Release, opened: Opened) -> Measured:
+    async def _inspected(self, release: Release, opened: Opened) -> Measure:
         """Look into a private copy, so that the bytes that were hashed are the bytes that were looked into."""
         copy = self._scratch / secrets.token_hex(16)
         try:
             seen = await snapshot(opened, copy)
-            check_contents(release, await look_into(copy, deadline_seconds=_INSPECTION_SECONDS))
+            facts = await look_into(copy, deadline_seconds=_INSPECTION_SECONDS)
+            check_contents(release, facts)
         finally:
             with suppress(FileNotFoundError):
                 copy.unlink()
-        return seen
+        return _measure(seen, packages_of(facts) if release.kind is Kind.DATABASE else None)
+
+
+def _measure(seen: Measured, packages: Packages | None = None) -> Measure:
+    return Measure(seen.size, seen.sha256, seen.sha512, seen.hasher, packages)

@@ -6,7 +6,7 @@ entry that names it. No approval lowers the threshold: agreement is counted befo
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from attestor.core import canonical
-from attestor.core.entries import Hex32, Moment, OperatorName, Uuid, moment
+from attestor.core.entries import Hex32, Moment, OperatorName, SpentApproval, Uuid, moment
 from attestor.core.errors import Forbidden, Malformed, Rejected, TooLarge
 from attestor.core.policy import ApproverKey, Policy, Tier
 from attestor.core.tierrules import Action
@@ -320,6 +320,10 @@ def _refuse_too_large(given: Given) -> None:
             raise TooLarge("approval-too-large", f"The approval's {what} has {len(raw)} bytes; {limit} are the limit.")
 
 
-def in_entry_order(approvals: Sequence[Approval]) -> tuple[Approval, ...]:
-    """As a decision entry lists them: by action, then digest."""
-    return tuple(sorted(approvals, key=lambda each: (each.document.action, each.digest)))
+def spent_of(approvals: Iterable[Approval]) -> tuple[SpentApproval, ...]:
+    """As a decision entry names them: in the order of action and document."""
+    named = (
+        SpentApproval(action=each.document.action, approver=each.approver, document=each.digest.hex())
+        for each in approvals
+    )
+    return tuple(sorted(named, key=lambda each: (each.action, each.document)))

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from attestor.core.approvals import Verify
+from attestor.core.auditrules import refuse_exceptions
 from attestor.core.authorisation import evidence_notation
 from attestor.core.bundle import read_bundle
 from attestor.core.bundlecheck import MeasuredFile, OpenPgpFacts, check_bundle
-from attestor.core.bundlevotes import are_bytes_of
+from attestor.core.bundlevotes import in_favour_of_entry, overrules
 from attestor.core.contradictions import re_signs
 from attestor.core.dossier import read_dossier
 from attestor.core.entries import (
@@ -34,14 +36,14 @@ from attestor.core.entries import (
 from attestor.core.errors import Missing, Rejected
 from attestor.core.evidence import read_evidence
 from attestor.core.naming import Release, parse_release
-from attestor.core.past import LoggedDecision, LoggedSignature, Receipt, Remembered
+from attestor.core.past import LoggedDecision, LoggedSignature, Receipt, Remembered, WasDecided, was_decided
 from attestor.core.policy import Policy, Tier
-from attestor.core.quorum import Reached, evaluate
+from attestor.core.quorum import evaluate
 
 Pair = tuple[str, bytes]
 """Operator and payload digest."""
 POLICIES: Final = "policies"
-"""The subject of policy entries; all others have the ids of releases."""
+"""The subject of policy entries; revocations have :func:`revocation_of`, all others the ids of releases."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,23 @@ def subjects_of(entry: Entry) -> frozenset[str]:
             return frozenset({entry.release})
         case PolicyEntry():
             return frozenset({POLICIES})
-        case DecisionEntry() | LateDissentEntry() | RevocationEntry() | CanaryEntry():
+        case RevocationEntry():
+            return frozenset({revocation_of(entry.approval)})
+        case DecisionEntry() | LateDissentEntry() | CanaryEntry():
             return frozenset()
+
+
+def revocation_of(approval: str) -> str:
+    """The subject of the entry that takes back an approval, which is named by the SHA-256 of what was signed, in hex."""
+    return f"approval {approval}"
+
+
+def decided_of(entry: DecisionEntry, raw: bytes) -> WasDecided | None:
+    """The fact of a sealed decision; ``None`` where its names or times are none, so that no rule can count it."""
+    try:
+        return was_decided(entry, raw)
+    except (Rejected, ValueError):
+        return None
 
 
 def remembered_of(release_id: str, told: Iterable[tuple[int, bytes]]) -> Remembered:
@@ -128,9 +145,9 @@ def refuse_decision(index: int, entry: DecisionEntry, policy: Policy, remembered
     """Refuse what the log alone and the policy show to be wrong with a decision to sign; *remembered* is of before it.
 
     ``release-differs``, ``tier-differs``, ``decision-undated``, ``decision-unsupported``, ``vote-not-received``,
-    ``withdrawal-not-received``.
+    ``withdrawal-not-received``, and what :func:`attestor.core.auditrules.refuse_exceptions` raises.
     """
-    _release_and_tier(entry, policy)
+    _, tier = _release_and_tier(entry, policy)
     _created(entry)
     if not entry.counted:
         raise Rejected("decision-unsupported", f"Decision {index} counts nobody.")
@@ -148,6 +165,7 @@ def refuse_decision(index: int, entry: DecisionEntry, policy: Policy, remembered
             "withdrawal-not-received",
             f"Decision {index} leaves out the payload {payload.hex()} of {operator} as withdrawn, and no entry before it says so.",
         )
+    refuse_exceptions(index, entry, tier, policy)
 
 
 def recount(
@@ -166,13 +184,14 @@ def recount(
     # A withdrawal by a revoked key takes nothing back and casts doubt; its envelope, which would show that, is not given out.
     doubts = {frozenset[Pair](), frozenset(remembered.withdrawn.keys() - withdrawn)}
     decisions = [evaluate(tier, policy, claims, withdrawn, created, doubted=doubted) for doubted in doubts]
-    founded = [one for one in decisions if isinstance(one, Reached) and are_bytes_of(one, entry.artifact)]
+    founded = [one for one in (in_favour_of_entry(decision, entry) for decision in decisions) if one is not None]
     if not founded:
         tally = decisions[0].tally
         raise Rejected(
             "decision-unfounded",
             f"The attestations that the log names before decision {index} do not lead to it: {len(tally.agreeing)} operators agree, "
-            f"{tier.threshold} must; {len(tally.dissenting | tally.equivocating)} object, {tier.dissent_limit} may.",
+            f"{tier.threshold} must; {len(tally.dissenting | tally.equivocating)} object, {tier.dissent_limit} may, and approvals are "
+            f"{'' if overrules(entry) else 'not '}named to overrule them.",
         )
     stating = {
         (claim.operator, claim.payload_digest.hex())
@@ -205,15 +224,18 @@ def refuse_signature(index: int, entry: SignatureEntry, decision: DecisionEntry 
             "decision-differs",
             f"Signature {index} rests on decision {entry.decision}, which is on another request, release, digest or key.",
         )
-    for known in remembered.signed:
-        if known.sha256.hex() != entry.sha256 and not re_signs(decision):
-            raise Rejected(
-                "release-signed-twice",
-                f"Signatures {known.index} and {index} are of two digests of one release: {known.sha256.hex()} and {entry.sha256}.",
-            )
+    known = {signed.sha256.hex(): signed.index for signed in remembered.signed}
+    if known and entry.sha256 not in known and not re_signs(decision):
+        other, first = next(iter(known.items()))
+        raise Rejected(
+            "release-signed-twice",
+            f"Signatures {first} and {index} are of two digests of one release: {other} and {entry.sha256}.",
+        )
 
 
-def refuse_bundle(raw: bytes, entry: bytes, decision: LoggedDecision, policy: Policy, remembered: Remembered) -> None:
+def refuse_bundle(  # noqa: PLR0913 - the check, and what it is held against
+    raw: bytes, entry: bytes, decision: LoggedDecision, *, policy: Policy, remembered: Remembered, verify: Verify
+) -> None:
     """Check a signed release's bundle against both log entries, and its evidence against *remembered*, of before the decision.
 
     All that an offline check does but the OpenPGP signature itself, which only holds together with the file: ``bundle-…``,
@@ -227,7 +249,7 @@ def refuse_bundle(raw: bytes, entry: bytes, decision: LoggedDecision, policy: Po
     file = MeasuredFile(artifact.size, bytes.fromhex(artifact.sha256), bytes.fromhex(artifact.sha512))
     notation = evidence_notation(policy.origin, policy.log.key.name, decision.index)
     facts = OpenPgpFacts(_created(decided), decided.key or "", (notation,))
-    check_bundle(bundle, file=file, policy=policy, log_key=policy.log.key, openpgp=lambda _: facts)
+    check_bundle(bundle, file=file, policy=policy, log_key=policy.log.key, openpgp=lambda _: facts, approvals=verify)
     evidence = read_dossier(bundle.evidence)
     weighed = {(vote.operator, vote.payload, vote.envelope) for vote in evidence.votes}
     received = {

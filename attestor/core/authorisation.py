@@ -4,18 +4,28 @@
 the log includes exactly that. Only it makes an :class:`Authorisation`, and only an ``Authorisation`` can be signed.
 """
 
+import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from attestor.core.approvals import NONE_GRANTED, Approval, Granted
+from attestor.core.approvals import NONE_GRANTED, Approval, Granted, spent_of
 from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, NamedRelease, SpentApproval
 from attestor.core.errors import Halted
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
-from attestor.core.obstacles import Block, Never, NotNow, blocks_of_agreement, blocks_of_past, first_obstacle
+from attestor.core.obstacles import (
+    Block,
+    Never,
+    NotNow,
+    blocks_of_agreement,
+    blocks_of_past,
+    blocks_of_predecessor,
+    first_obstacle,
+)
 from attestor.core.past import LoggedDecision, RulesPast
 from attestor.core.policy import Policy, Tier
+from attestor.core.predecessor import Packages, encode_packages
 from attestor.core.quorum import Decision, Reached, in_favour_of
 from attestor.core.requests import SigningRequest
 from attestor.core.tierrules import Action
@@ -44,15 +54,23 @@ class Judgement:
     """Those that it spends."""
     period: str | None = None
     """The quota's period in which it counts."""
+    packages: bytes | None = None
+    """What the database lists, for the next one: :func:`attestor.core.predecessor.encode_packages`."""
 
     @property
     def spent(self) -> tuple[SpentApproval, ...]:
         """The approvals as a decision entry names them: in the order of action and document."""
-        named = (
-            SpentApproval(action=each.document.action, approver=each.approver, document=each.digest.hex())
-            for each in self.approvals
-        )
-        return tuple(sorted(named, key=lambda each: (each.action, each.document)))
+        return spent_of(self.approvals)
+
+    @property
+    def requester(self) -> str | None:
+        """Who asked, as a decision entry names it: only where approvals are spent."""
+        return self.request.requester if self.approvals else None
+
+    @property
+    def packages_digest(self) -> str | None:
+        """Lower-case hex SHA-256, as a decision entry names it."""
+        return hashlib.sha256(self.packages).hexdigest() if self.packages is not None else None
 
     @property
     def counted(self) -> frozenset[str]:
@@ -66,7 +84,8 @@ class Judgement:
             and entry.request == str(self.request.id)
             and (entry.release, entry.artifact, entry.policy) == (self.release, self.artifact, self.policy)
             and (entry.tier, entry.signing_key, entry.key) == (self.tier, self.signing_key, self.key_fingerprint)
-            and (entry.approvals, entry.period) == (self.spent, self.period)
+            and (entry.approvals, entry.requester, entry.period) == (self.spent, self.requester, self.period)
+            and entry.packages == self.packages_digest
         )
 
     @property
@@ -114,6 +133,8 @@ class Seen:
     size: int
     sha256: bytes | None
     sha512: bytes
+    packages: Packages | None = None
+    """What a database lists."""
 
 
 def standing(
@@ -144,6 +165,8 @@ class Weighed:
     granted: Granted
     moment: datetime
     """When the decision is made, or was."""
+    predecessor: Packages | None = None
+    """What the database before this one lists, where the log names that and it is here."""
 
 
 def at_first_sight(request: SigningRequest, tier: Tier, decision: Decision, weighed: Weighed) -> NotNow | Never | None:
@@ -163,6 +186,8 @@ def judge(  # noqa: PLR0913 - the judgement rests on every one of these
 ) -> Judgement | NotNow | Never:
     """Say whether the rules allow one signature; *decision* must be the signer's own over envelopes that it verified."""
     blocks = list(_blocks(request, tier, decision, weighed))
+    if not weighed.repeated:
+        blocks += blocks_of_predecessor(tier, weighed.past, weighed.predecessor, seen.packages)
     obstacle = first_obstacle(blocks, tier, weighed.granted)
     if obstacle is not None:
         return obstacle
@@ -188,13 +213,14 @@ def judge(  # noqa: PLR0913 - the judgement rests on every one of these
         created=weighed.moment,
         approvals=tuple(_spent(blocks, weighed.granted)),
         period=window.name if window is not None else None,
+        packages=encode_packages(seen.packages) if tier.compare_predecessor and seen.packages is not None else None,
     )
 
 
 def _blocks(request: SigningRequest, tier: Tier, decision: Decision, weighed: Weighed) -> Iterable[Block]:
     yield from blocks_of_agreement(request, tier, decision, weighed.signed)
     if not weighed.repeated:
-        yield from blocks_of_past(request, tier, weighed.past)
+        yield from blocks_of_past(request.release, tier, weighed.past)
 
 
 def _spent(blocks: Iterable[Block], granted: Granted) -> Iterable[Approval]:

@@ -1,7 +1,8 @@
 """The bundle: all that an offline check of one signed release needs, in one document of one spelling (design §8).
 
-RFC 8785, no member beyond these, binary parts in canonical base64, proofs as the text of C2SP tlog-proof@v1. Envelopes and
-withdrawals stand in the order of their SHA-256, each once. Reading believes nothing: :mod:`attestor.core.bundlecheck` does.
+RFC 8785, no member beyond these, binary parts in canonical base64, proofs as the text of C2SP tlog-proof@v1. Envelopes,
+withdrawals and manifests stand in the order of their SHA-256, each once; the member ``manifests`` is left out where there are
+none. Reading believes nothing: :mod:`attestor.core.bundlecheck` does.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ class _Logged(_Part, frozen=True, kw_only=True):
     proof: str
 
 
-class _Document(_Part, frozen=True, kw_only=True, tag_field="type", tag="attestor-bundle"):
+class _Document(_Part, frozen=True, kw_only=True, tag_field="type", tag="attestor-bundle", omit_defaults=True):
     version: Literal[1]
     release: BundledRelease
     artifact: NamedArtifact
@@ -50,6 +51,7 @@ class _Document(_Part, frozen=True, kw_only=True, tag_field="type", tag="attesto
     decision: _Logged
     signed: _Logged
     summary: str
+    manifests: tuple[str, ...] = ()
 
 
 _DECODER: Final = msgspec.json.Decoder(_Document)
@@ -81,6 +83,8 @@ class Bundle:
     signed: LoggedEntry
     summary: bytes
     """The verification summary's DSSE envelope."""
+    manifests: tuple[bytes, ...] = ()
+    """Those that spent approvals name in the place of one release (:mod:`attestor.core.approvals`)."""
 
 
 def encode_bundle(bundle: Bundle) -> bytes:
@@ -97,6 +101,7 @@ def encode_bundle(bundle: Bundle) -> bytes:
         decision=_written(bundle.decision),
         signed=_written(bundle.signed),
         summary=write_base64(bundle.summary),
+        manifests=tuple(map(write_base64, in_order(bundle.manifests))),
     )
     return canonical.encode(document)
 
@@ -122,6 +127,7 @@ def read_bundle(raw: bytes) -> Bundle:
         decision=_logged_of(document.decision, "decision"),
         signed=_logged_of(document.signed, "signed"),
         summary=_bytes_of(document.summary, "summary"),
+        manifests=_all_of(document.manifests, "manifests"),
     )
 
 

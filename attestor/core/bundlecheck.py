@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 
+from attestor.core.approvals import Granted, Verify
 from attestor.core.authorisation import evidence_notation, named_release
 from attestor.core.bundle import Bundle, LoggedEntry
+from attestor.core.bundleapprovals import approved
 from attestor.core.bundleplace import place, refuse
 from attestor.core.bundleproof import Proven, proven_in, witnessed
 from attestor.core.bundlevotes import Weighed, agreement, weighed_in
@@ -58,14 +60,20 @@ OpenPgpReader = Callable[[bytes], OpenPgpFacts]
 """Verifies a binary signature over the given file, and raises an ``AttestorError``."""
 
 
-def check_bundle(
-    bundle: Bundle, *, file: MeasuredFile, policy: Policy, log_key: VerifierKey, openpgp: OpenPgpReader
+def check_bundle(  # noqa: PLR0913 - what is given from outside, one each
+    bundle: Bundle,
+    *,
+    file: MeasuredFile,
+    policy: Policy,
+    log_key: VerifierKey,
+    openpgp: OpenPgpReader,
+    approvals: Verify,
 ) -> tuple[Check, ...]:
-    """Everything that was checked and holds, one sentence each.
+    """Everything that was checked and holds, one sentence each; *approvals* verifies one approver's signature.
 
     Raises ``Rejected``: ``bundle-file``, ``bundle-policy``, ``bundle-log-key``, ``bundle-checkpoint``, ``bundle-witnesses``,
     ``bundle-release``, ``bundle-decision``, ``bundle-signed``, ``bundle-evidence``, ``bundle-envelopes``,
-    ``bundle-withdrawals``, ``bundle-votes``, ``bundle-signature``, ``bundle-summary``.
+    ``bundle-withdrawals``, ``bundle-manifests``, ``bundle-votes``, ``bundle-approvals``, ``bundle-signature``, ``bundle-summary``.
     """
     _refuse_other_file(bundle, file)
     _refuse_other_policy(bundle, policy, log_key)
@@ -81,11 +89,13 @@ def check_bundle(
     release = _release(decision)
     tier = _tier(release, decision, policy)
     reached = agreement(weighed, decision, release, policy, created)
+    let_through = approved(weighed, decision, tier=tier, policy=policy, verify=approvals, created=created)
     _refuse_other_openpgp(_facts(bundle, openpgp), proven, decision, policy, created)
     _refuse_other_summary(bundle, decision, policy)
     return (
         *_about_the_log(proven, decision, signed, policy, witnesses),
         *_about_the_votes(decision, weighed, tier, reached),
+        *_about_the_approvals(decision, let_through),
         *_about_the_signature(proven, decision, signed),
     )
 
@@ -247,6 +257,21 @@ def _about_the_votes(decision: DecisionEntry, weighed: Weighed, tier: Tier, reac
             "votes",
             f"Counted again as of {decision.created}, {len(reached.tally.agreeing)} operators attested these bytes "
             f"({agreeing}); tier {tier.name} wants {tier.threshold} of {len(tier.operators)}.",
+        ),
+    )
+
+
+def _about_the_approvals(decision: DecisionEntry, let_through: Granted) -> tuple[Check, ...]:
+    if not let_through:
+        return ()
+    people = "; ".join(
+        f"{action} by {', '.join(sorted(each.person for each in some))}" for action, some in sorted(let_through.items())
+    )
+    return (
+        Check(
+            "approvals",
+            f"As many people as the tier asks for approved these bytes ({people}), and none of them answers for "
+            f"{decision.requester}, who asked.",
         ),
     )
 

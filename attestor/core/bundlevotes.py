@@ -1,18 +1,30 @@
 """The votes of a bundle, weighed again: the very envelopes that the decision weighed, by the rules of its policy, at its time."""
 
 import hashlib
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
+from attestor.core.approvals import Given
 from attestor.core.bundle import Bundle
 from attestor.core.bundleplace import place, refuse
-from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes, read_dossier, received_at
+from attestor.core.dossier import (
+    Dossier,
+    approvals_given,
+    counted_votes,
+    dossier,
+    manifests_named,
+    not_counted_votes,
+    read_dossier,
+    received_at,
+)
 from attestor.core.entries import MAX_NOT_COUNTED, DecisionEntry, NamedArtifact
 from attestor.core.evidence import Reading, read_evidence
 from attestor.core.naming import Release
 from attestor.core.policy import Policy
-from attestor.core.quorum import Reached, evaluate
+from attestor.core.quorum import Decision, Disputed, Reached, evaluate, in_favour_of
 from attestor.core.statement import parse_attestation
+from attestor.core.tierrules import Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,20 +35,24 @@ class Weighed:
     votes: tuple[tuple[str, bytes, bytes, datetime], ...]
     """(operator, payload digest, envelope, received at), in the document's order."""
     withdrawals: tuple[bytes, ...]
+    approvals: tuple[Given, ...]
+    """In the document's order, none of them believed."""
 
 
 def weighed_in(bundle: Bundle, decision: DecisionEntry) -> Weighed:
-    """The evidence that the decision names, with exactly the envelopes and withdrawals that the evidence names, by digest.
+    """The evidence that the decision names, with exactly the envelopes, withdrawals and manifests that it names, by digest.
 
-    Raises ``Rejected`` ``bundle-evidence``, ``bundle-envelopes``, ``bundle-withdrawals``.
+    Raises ``Rejected`` ``bundle-evidence``, ``bundle-envelopes``, ``bundle-withdrawals``, ``bundle-manifests``.
     """
     if hashlib.sha256(bundle.evidence).hexdigest() != decision.evidence:
         refuse("bundle-evidence", f"The evidence is not the document {decision.evidence} that the decision weighed.")
     with place("bundle-evidence", "evidence"):
         document = read_dossier(bundle.evidence)
+        wanted = manifests_named(document)
     named = {vote.envelope for vote in document.votes}
     envelopes = _exactly(bundle.envelopes, named, "bundle-envelopes", "envelopes")
     withdrawals = _exactly(bundle.withdrawals, set(document.withdrawals), "bundle-withdrawals", "withdrawals")
+    manifests = _exactly(bundle.manifests, wanted, "bundle-manifests", "manifests")
     try:
         votes = tuple(
             (vote.operator, bytes.fromhex(vote.payload), envelopes[vote.envelope], received_at(vote))
@@ -44,7 +60,9 @@ def weighed_in(bundle: Bundle, decision: DecisionEntry) -> Weighed:
         )
     except ValueError:
         refuse("bundle-evidence", "The evidence says that a vote came at a moment that no calendar has.")
-    return Weighed(document, votes, tuple(withdrawals.values()))
+    with place("bundle-evidence", "evidence"):
+        approvals = approvals_given(document, manifests)
+    return Weighed(document, votes, tuple(withdrawals.values()), approvals)
 
 
 def agreement(
@@ -58,18 +76,20 @@ def agreement(
     tier = policy.tier_of(release)
     envelopes = [(operator, body, received) for operator, _, body, received in weighed.votes]
     reading = read_evidence(release, envelopes, weighed.withdrawals, policy)
-    reached = evaluate(tier, policy, reading.claims, reading.withdrawn, created, doubted=reading.doubted)
-    if not isinstance(reached, Reached) or not are_bytes_of(reached, decision.artifact):
+    evaluated = evaluate(tier, policy, reading.claims, reading.withdrawn, created, doubted=reading.doubted)
+    reached = in_favour_of_entry(evaluated, decision)
+    if reached is None:
+        tally = evaluated.tally
         refuse(
             "bundle-votes",
             f"The attestations do not come to {tier.threshold} operators who agree on these bytes: "
-            f"{len(reached.tally.agreeing)} do, {len(reached.tally.dissenting | reached.tally.equivocating)} object.",
+            f"{len(tally.agreeing)} do, {len(tally.dissenting | tally.equivocating)} object{_overruling(decision)}.",
         )
     _refuse_other_count(weighed, reading, reached, decision)
     return reached
 
 
-def _exactly(bodies: tuple[bytes, ...], named: set[str], code: str, name: str) -> dict[str, bytes]:
+def _exactly(bodies: tuple[bytes, ...], named: AbstractSet[str], code: str, name: str) -> dict[str, bytes]:
     found = {hashlib.sha256(body).hexdigest(): body for body in bodies}
     if found.keys() != named:
         missing, strange = len(named - found.keys()), len(found.keys() - named)
@@ -95,7 +115,7 @@ def _refuse_other_count(weighed: Weighed, reading: Reading, reached: Reached, de
     claimed = {(claim.operator, claim.payload_digest.hex()) for claim in reading.claims}
     counted = counted_votes(weighed.document, reached.tally.agreeing)
     same = (
-        dossier(weighed.votes, weighed.withdrawals, reached) == weighed.document
+        dossier(weighed.votes, weighed.withdrawals, reached, weighed.approvals) == weighed.document
         and counted == decision.counted
         and not_counted_votes(weighed.document, MAX_NOT_COUNTED) == decision.not_counted
         and all((vote.operator, vote.payload) in claimed for vote in counted)
@@ -105,6 +125,23 @@ def _refuse_other_count(weighed: Weighed, reading: Reading, reached: Reached, de
             "bundle-votes",
             f"Counted again, the votes are others than the decision lists; {', '.join(sorted(reached.tally.agreeing))} agree.",
         )
+
+
+def in_favour_of_entry(evaluated: Decision, entry: DecisionEntry) -> Reached | None:
+    """The agreement on an entry's bytes: one that nobody disputes, or a disputed one where it names approvals to overrule dissent."""
+    if isinstance(evaluated, Disputed) != overrules(entry):
+        return None
+    reached = in_favour_of(evaluated, bytes.fromhex(entry.artifact.sha256))
+    return reached if isinstance(reached, Reached) and are_bytes_of(reached, entry.artifact) else None
+
+
+def overrules(entry: DecisionEntry) -> bool:
+    """Whether a decision rests on people's approval to overrule dissent."""
+    return any(spent.action == Action.DISPUTE.value for spent in entry.approvals)
+
+
+def _overruling(entry: DecisionEntry) -> str:
+    return ", and approvals are named to overrule those who do" if overrules(entry) else ""
 
 
 def are_bytes_of(reached: Reached, artifact: NamedArtifact) -> bool:

@@ -12,9 +12,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from attestor.core.errors import Rejected
+from attestor.core.errors import Malformed, Rejected
 from attestor.core.magic import archive_magic
 from attestor.core.naming import Kind, Release
+from attestor.core.predecessor import Packages, packages_in
 
 EntryType = Literal["file", "directory", "hardlink", "symlink", "other"]
 
@@ -116,6 +117,16 @@ def _check_database(facts: Facts) -> None:
     repeated = [path for path, times in Counter(entry.path for entry in facts.entries).items() if times > 1]
     if repeated:
         raise _not_database(f"it holds {repeated[0][:80]!r} more than once")
+    try:
+        packages_of(facts)
+    except Malformed as error:
+        # pacman would install one of the two, by the metadata of the other.
+        raise _not_database(error.sentence) from error
+
+
+def packages_of(facts: Facts) -> Packages:
+    """What a database that :func:`check_contents` took lists."""
+    return packages_in(frozenset(entry.path.partition("/")[0] for entry in facts.entries))
 
 
 def _belongs_in_database(entry: Entry) -> bool:

@@ -1,6 +1,6 @@
 """What two log entries cannot both say (design §8): whoever meets it signs nothing until a person has looked."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from attestor.core.entries import DecisionEntry, SignatureEntry
 from attestor.core.errors import Halted
@@ -29,14 +29,14 @@ def refuse_other_signer(index: int, fact: Fact, *, anchor_id: str, since: int) -
 
 
 def refuse_second_digest(
-    index: int, entry: SignatureEntry, known: Iterable[LoggedSignature], *, approved: bool
+    index: int, entry: SignatureEntry, known: Collection[LoggedSignature], *, approved: bool
 ) -> None:
-    """Refuse a signature over other bytes than those *known* to be signed of the release, unless people *approved* these.
+    """Refuse a signature over bytes that are new beside those *known* to be signed of the release, unless people *approved* these.
 
     Raises ``Halted`` ``release-signed-twice``.
     """
     others = [each for each in known if each.sha256.hex() != entry.sha256]
-    if others and not approved:
+    if others and len(others) == len(known) and not approved:
         raise Halted(
             "release-signed-twice",
             f"Log entries {others[0].index} and {index} say that two digests of the release {entry.release} were signed: "

@@ -13,10 +13,11 @@ import msgspec
 from msgspec import Meta
 
 from attestor.core import canonical
-from attestor.core.approvals import Given
+from attestor.core.approvals import Given, read_approval
 from attestor.core.entries import Code, CountedVote, OperatorName, UncountedVote
+from attestor.core.errors import Malformed
 from attestor.core.quorum import Reached
-from attestor.core.tlog.grammar import write_base64
+from attestor.core.tlog.grammar import read_base64, write_base64
 from attestor.core.wire import Sha256Hex
 
 _Moment = Annotated[
@@ -120,6 +121,25 @@ def read_dossier(raw: bytes) -> Dossier:
     return read
 
 
+def manifests_named(weighed: Dossier) -> frozenset[str]:
+    """SHA-256, in hex, of each manifest that a spent approval names.
+
+    Raises ``Malformed`` ``evidence-malformed``, ``approval-malformed``.
+    """
+    named = (read_approval(_bytes_of(spent.document)).manifest for spent in weighed.approvals)
+    return frozenset(digest for digest in named if digest is not None)
+
+
+def approvals_given(weighed: Dossier, manifests: Mapping[str, bytes]) -> tuple[Given, ...]:
+    """The spent approvals as they were given in; *manifests* by the SHA-256 that they are named by. Raises as :func:`manifests_named`."""
+    given = []
+    for spent in weighed.approvals:
+        document = _bytes_of(spent.document)
+        manifest = manifests.get(read_approval(document).manifest or "")
+        given.append(Given(spent.key, document, _bytes_of(spent.signature), manifest))
+    return tuple(given)
+
+
 def received_at(vote: WeighedVote) -> datetime:
     """Raises ``ValueError`` for a moment that no calendar has."""
     return datetime.strptime(vote.received_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
@@ -140,3 +160,12 @@ def not_counted_votes(weighed: Dossier, limit: int) -> tuple[UncountedVote, ...]
     return tuple(
         UncountedVote(operator=vote.operator, payload=vote.payload, reason=vote.reason or "") for vote in votes[:limit]
     )
+
+
+def _bytes_of(text: str) -> bytes:
+    try:
+        return read_base64(text)
+    except ValueError:
+        raise Malformed(
+            "evidence-malformed", "An approval in the evidence is not base64 in its one spelling."
+        ) from None

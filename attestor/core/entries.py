@@ -144,8 +144,12 @@ class DecisionEntry(_Part, frozen=True, kw_only=True, tag_field="type", tag="dec
     """Of the evidence document: every vote and withdrawal that was weighed."""
     approvals: Annotated[tuple[SpentApproval, ...], Meta(max_length=40)] = ()
     """Spent by this decision, in the order of action and document."""
+    requester: OperatorName | None = None
+    """Who asked, where approvals are spent: none of them may be by whoever answers for that requester."""
     period: Annotated[str, Meta(pattern=r"^[0-9]{4}(-[0-9]{2}){0,2}\Z|^[0-9]{4}-W[0-9]{2}\Z")] | None = None
     """The quota's calendar period that this decision counts in; absent where the tier has no quota."""
+    packages: Sha256Hex | None = None
+    """Of the list of packages in a database whose tier compares it with the next one."""
     anchor: Hex32 | None = None
     seal: EntrySeal | None = None
 

@@ -16,6 +16,7 @@ from attestor.core.entries import (
     Entry,
     PolicyEntry,
     Received,
+    RevocationEntry,
     SignatureEntry,
     is_signers,
     outgoing_of,
@@ -70,7 +71,10 @@ class LogRules:
         self._keys: set[bytes] = set()
         self._received: set[bytes] = set()
         self._decisions: dict[int, DecisionEntry] = {}
-        self._signed: dict[str, LoggedSignature] = {}
+        self._void: dict[int, tuple[str, str]] = {}
+        self._spent: dict[bytes, int] = {}
+        self._revoked: dict[str, int] = {}
+        self._signed: dict[str, tuple[LoggedSignature, ...]] = {}
         self._policies: dict[int, str] = {}
 
     def read(self, index: int, raw: bytes) -> Entry | None:
@@ -116,6 +120,8 @@ class LogRules:
                 seen = PolicySeen(entry.serial, entry.digest, entry.anchor)
                 with self._findings.noting(Halted, index=index):
                     refuse_forked_policy(index, seen, self._policies.setdefault(entry.serial, entry.digest))
+            case RevocationEntry():
+                self._revoked.setdefault(entry.approval, index)
             case _:
                 pass
 
@@ -128,7 +134,24 @@ class LogRules:
                     f"it was received for the release {entry.release.id}.",
                     index,
                 )
+        for spent in entry.approvals:
+            self._take_approval(index, entry, spent.document)
         self._decisions[index] = entry
+
+    def _take_approval(self, index: int, entry: DecisionEntry, approval: str) -> None:
+        """What makes a decision void is found once something is signed under it: a signer that lost a race signs nothing."""
+        at = self._revoked.get(approval)
+        if at is not None:
+            self._void[index] = (
+                "approval-revoked",
+                f"spends the approval {approval}, which entry {at} took back before it",
+            )
+        at = self._spent.setdefault(_token(approval, entry.release.id, entry.artifact.sha256), index)
+        if at != index:
+            self._void[index] = (
+                "approval-spent-twice",
+                f"spends the approval {approval}, which decision {at} on these bytes had spent",
+            )
 
     def _take_signature(self, index: int, entry: SignatureEntry) -> None:
         decided = self._decisions.get(entry.decision)
@@ -146,10 +169,19 @@ class LogRules:
                 "on another request, release, digest or key.",
                 index,
             )
-        made = LoggedSignature.of(index, entry)
+        elif entry.decision in self._void:
+            code, why = self._void[entry.decision]
+            self._findings.found(
+                code,
+                f"Entry {index} is a signature of the release {entry.release} under decision {entry.decision}, which {why}.",
+                index,
+            )
         approved = decided is not None and re_signs(decided)
+        known, made = self._signed.get(entry.release, ()), LoggedSignature.of(index, entry)
         with self._findings.noting(Halted, index=index):
-            refuse_second_digest(index, entry, [self._signed.setdefault(entry.release, made)], approved=approved)
+            refuse_second_digest(index, entry, known, approved=approved)
+        if made.sha256 not in {each.sha256 for each in known}:
+            self._signed[entry.release] = (*known, made)
 
 
 def _token(*parts: str) -> bytes:

@@ -12,15 +12,26 @@ from typing import Final
 from attestor.core.approvals import Granted
 from attestor.core.errors import Rejected
 from attestor.core.lineage import order_of
+from attestor.core.naming import Release
 from attestor.core.past import RulesPast
 from attestor.core.policy import Tier
+from attestor.core.predecessor import Packages, lost
 from attestor.core.quorum import Decision, Disputed, Pending, Reached, in_favour_of
 from attestor.core.requests import SigningRequest
 from attestor.core.tierrules import Action
 from attestor.core.versions import VersionOrder, is_newer, refuse_unordered
 from attestor.core.wire import HashState
 
-HELD: Final = frozenset({"quota-used", "quota-reserved", "version-not-newer"})
+HELD: Final = frozenset(
+    {
+        "quota-used",
+        "quota-reserved",
+        "version-not-newer",
+        "approval-needed",
+        "packages-went-back",
+        "predecessor-missing",
+    }
+)
 """What only a signer knows: the API leaves such a request alone until its time has come or something changed."""
 
 
@@ -85,9 +96,9 @@ def blocks_of_agreement(
         yield Block("approval-needed", f"Tier {tier.name} signs nothing without approval.", Action.RELEASE)
 
 
-def blocks_of_past(request: SigningRequest, tier: Tier, past: RulesPast) -> Iterator[Block]:
+def blocks_of_past(release: Release, tier: Tier, past: RulesPast) -> Iterator[Block]:
     """What stands in the way by other releases that were decided on before."""
-    yield from _against_version(request, tier, past)
+    yield from _against_version(release, tier, past)
     if tier.quota is not None and past.window is not None and past.used >= tier.quota.limit:
         yield Block(
             "quota-used",
@@ -95,6 +106,29 @@ def blocks_of_past(request: SigningRequest, tier: Tier, past: RulesPast) -> Iter
             f"{past.window.name}; the next period opens at {past.window.end:%Y-%m-%dT%H:%M:%SZ}.",
             Action.QUOTA,
             opens=past.window.end,
+        )
+
+
+def blocks_of_predecessor(
+    tier: Tier, past: RulesPast, before: Packages | None, now: Packages | None
+) -> Iterator[Block]:
+    """What stands in the way by what the database *before* lists and the one *now* does not, or in an older version."""
+    if not tier.compare_predecessor or past.packages is None:
+        return
+    if before is None:
+        yield Block(
+            "predecessor-missing",
+            f"The list of packages of the database before this one, {past.packages.hex()}, is not kept here any more.",
+            Action.DOWNGRADE,
+        )
+        return
+    less = lost(before, now or {})
+    if less is not None:
+        yield Block(
+            "packages-went-back",
+            f"Against the database before this one, {less.sentence}.",
+            Action.DOWNGRADE,
+            final=True,
         )
 
 
@@ -144,10 +178,10 @@ def _against_agreement(request: SigningRequest, decision: Reached) -> Iterator[B
         yield Block("content-missing", "The bytes are not there yet; upload them.")
 
 
-def _against_version(request: SigningRequest, tier: Tier, past: RulesPast) -> Iterator[Block]:
+def _against_version(release: Release, tier: Tier, past: RulesPast) -> Iterator[Block]:
     if tier.version_order is VersionOrder.NONE:
         return
-    order, version = order_of(request.release), request.release.version
+    order, version = order_of(release), release.version
     try:
         refuse_unordered(order, version)
         newer = past.newest is None or is_newer(order, version, past.newest)

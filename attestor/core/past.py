@@ -192,6 +192,8 @@ class RulesPast:
     """The period that a decision made now counts in; ``None`` where the tier has no quota."""
     unspendable: frozenset[bytes]
     """Of the approvals: those that were spent on these bytes, or revoked."""
+    packages: bytes | None = None
+    """SHA-256 of what the database before this one lists, of the same line and architecture, where the log names it."""
 
 
 def facts_of(index: int, raw: bytes, ring: SealRing) -> tuple[Fact, ...]:
@@ -229,7 +231,7 @@ def _sealed(entry: Sealed, raw: bytes, ring: SealRing) -> Fact:
         return Forged(error.code)
     match entry:
         case DecisionEntry():
-            return _decided(entry, raw)
+            return was_decided(entry, raw)
         case CanaryEntry():
             return CanaryAnnounced(entry)
         case SignatureEntry():
@@ -238,8 +240,11 @@ def _sealed(entry: Sealed, raw: bytes, ring: SealRing) -> Fact:
             return PolicySeen(entry.serial, entry.digest, entry.anchor)
 
 
-def _decided(entry: DecisionEntry, raw: bytes) -> WasDecided:
-    """Raises ``Rejected`` or ``ValueError`` for names and times that no release and no calendar has."""
+def was_decided(entry: DecisionEntry, raw: bytes) -> WasDecided:
+    """The fact of a decision to sign whose seal was verified.
+
+    Raises ``Rejected`` or ``ValueError`` for names and times that no release and no calendar has.
+    """
     release = parse_release(entry.release.kind, entry.release.purl, entry.release.file_name)
     if release.id != entry.release.id:
         raise Rejected("release-differs", f"The decision names the release {entry.release.id} by other names.")

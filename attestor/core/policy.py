@@ -156,6 +156,8 @@ class Tier:
     quota: Quota | None = None
     approvals: ApprovalRules | None = None
     """``None``: nobody lets any exception through."""
+    compare_predecessor: bool = False
+    """A database is held against the one before it: what lists less or older packages waits for approval of a downgrade."""
 
     @property
     def places(self) -> tuple[str, ...]:
@@ -180,6 +182,7 @@ class Tier:
             "requesters": sorted(self.requesters),
             "networks": sorted(self.places),
             "versionOrder": self.version_order.value,
+            "comparePredecessor": self.compare_predecessor,
             "quota": [self.quota.limit, self.quota.period.value] if self.quota is not None else [],
             "approvals": {action.value: self.needs(action) for action in Action},
             "approvalHours": self.approvals.hours if self.approvals is not None else 0,

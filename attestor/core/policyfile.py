@@ -18,6 +18,7 @@ from attestor.core.policyrequesters import networks, refuse_unfit_requesters, re
 from attestor.core.policyrules import (
     approval_rules,
     approver_keys,
+    compare_predecessor,
     quota,
     refuse_bad_times,
     refuse_unfit_people,
@@ -173,6 +174,7 @@ def _tier(name: str, stated: TierTable, table: PolicyTable, source: str) -> Tier
         unix=UNIX in stated.networks,
         version_order=version_order(stated, found[1], place, source),
         quota=quota(stated, place, source),
+        compare_predecessor=compare_predecessor(stated, place, source),
         approvals=approval_rules(stated, table, place, source),
     )
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
+from attestor.core.naming import Kind
 from attestor.core.policy import ApproverKey
 from attestor.core.policytables import (
     ApproverKeyTable,
@@ -39,6 +40,17 @@ def version_order(stated: TierTable, purl_type: str, place: str, source: str) ->
             f"versions of purl type {purl_type} are ordered by {ORDER_OF_TYPE[purl_type]!s}, or by none",
         )
     return stated.version_order
+
+
+def compare_predecessor(stated: TierTable, place: str, source: str) -> bool:
+    """Whether the tier's databases are held against those before them; the signer opens what a single builder made."""
+    if stated.compare_predecessor and (stated.kind is not Kind.DATABASE or stated.threshold != 1):
+        raise refusal(
+            source,
+            f"{place}.compare_predecessor",
+            "is for tiers of kind database with threshold 1, whose content is opened",
+        )
+    return stated.compare_predecessor
 
 
 def quota(stated: TierTable, place: str, source: str) -> Quota | None:

@@ -89,6 +89,7 @@ class TierTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     networks: tuple[str, ...]
     required: tuple[str, ...] = ()
     version_order: VersionOrder = VersionOrder.NONE
+    compare_predecessor: bool = False
     quota: QuotaTable | None = None
     approvals: ApprovalsTable | None = None
 

@@ -53,3 +53,9 @@ def window_of(period: Period, moment: datetime) -> Window:
         case Period.YEAR:
             first = day.replace(month=1, day=1)
             return Window(f"{day:%Y}", first, first.replace(year=first.year + 1))
+
+
+def may_count_in(period: Period, moment: datetime, name: str) -> bool:
+    """Whether a decision made at *moment* may count in the period *name*: in its own, or in a later one that others opened."""
+    own = window_of(period, moment).name
+    return len(name) == len(own) and name >= own

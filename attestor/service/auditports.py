@@ -5,7 +5,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from attestor.core.approvals import Verify
 from attestor.core.auditing import Finding
+from attestor.core.past import RulesPast, RulesQuestion, WasDecided, WasRevoked
 from attestor.core.policy import Policy
 from attestor.service.logports import LogSource
 
@@ -38,6 +40,12 @@ class AuditBook(Protocol):
     def keep(self, index: int, raw: bytes, subjects: frozenset[str]) -> None:
         """Keep an entry that later ones rest on, to be found by its subjects; within a step."""
 
+    def fold(self, index: int, fact: WasDecided | WasRevoked) -> None:
+        """Take in what the rules of tiers ask about, as a signer does; within a step."""
+
+    def rules(self, question: RulesQuestion) -> RulesPast:
+        """What the entries that were folded come to."""
+
     def judge(self, size: int, findings: Sequence[Finding]) -> None:
         """Keep how many entries were judged, and what was found; a finding of the same entry and code stands once."""
 
@@ -62,6 +70,7 @@ class Auditor:
     book: AuditBook
     policies: Mapping[str, Policy]
     """By digest: those that the log's decisions were made under. The one with the highest serial names log, seals and witnesses."""
+    verify_approval: Verify
 
     @property
     def newest(self) -> Policy:

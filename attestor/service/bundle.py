@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from attestor.core.bundle import Bundle, LoggedEntry, bundled_release, encode_bundle
-from attestor.core.dossier import read_dossier
+from attestor.core.dossier import manifests_named, read_dossier
 from attestor.core.entries import DecisionEntry, NamedArtifact, SignatureEntry, read_entry
 from attestor.core.errors import Missing, Rejected, Unavailable
 from attestor.core.naming import parse_release
@@ -60,6 +60,7 @@ async def _bundle(kept: Archived, source: LogSource) -> Bundle:
         decision=LoggedEntry(kept.decision[1], proofs[0]),
         signed=LoggedEntry(kept.signed[1], proofs[1]),
         summary=_document(kept, signed.summary),
+        manifests=tuple(_document(kept, digest) for digest in manifests_named(weighed)),
     )
 
 

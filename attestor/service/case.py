@@ -1,6 +1,7 @@
 """One claimed request with everything that it is judged by: what the database shows, what the log names, what people approved."""
 
 import asyncio
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +10,9 @@ from typing import Final
 from attestor.core.approvals import Asking, Verify, granted
 from attestor.core.authorisation import Judgement, Seen, Weighed, at_first_sight, judge
 from attestor.core.obstacles import Never, NotNow
-from attestor.core.past import LoggedDecision, Remembered, RulesQuestion
+from attestor.core.past import LoggedDecision, Remembered, RulesPast, RulesQuestion
 from attestor.core.policy import Policy, Tier
+from attestor.core.predecessor import Packages, read_packages
 from attestor.core.quorum import Decision
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
@@ -121,7 +123,23 @@ async def weighed_case(signing: Signing, case: Case, logged: LoggedDecision | No
     past = await signing.past.rules(question)
     asking = Asking(str(request.id), request.requester, (request.release.id, request.sha256.hex()))
     let_through = granted(approvals, asking, tier=case.tier, policy=signing.policy, at=moment, spent=past.unspendable)
-    return Weighed(signed=case.signed, repeated=case.repeated, past=past, granted=let_through, moment=moment)
+    return Weighed(
+        signed=case.signed,
+        repeated=case.repeated,
+        past=past,
+        granted=let_through,
+        moment=moment,
+        predecessor=await _predecessor(signing, case, past),
+    )
+
+
+async def _predecessor(signing: Signing, case: Case, past: RulesPast) -> Packages | None:
+    if not case.tier.compare_predecessor or past.packages is None:
+        return None
+    body = await signing.queue.document(past.packages)
+    if body is None or hashlib.sha256(body).digest() != past.packages:
+        return None
+    return read_packages(body)
 
 
 async def first_obstacle_of(signing: Signing, case: Case) -> NotNow | Never | Weighed:
@@ -159,7 +177,7 @@ def judged_as_of(
         key_fingerprint=case.signer.fingerprint,
         decision=_decision(signing, case, index),
         weighed=weighed,
-        seen=Seen(measure.size, measure.sha256, measure.sha512),
+        seen=Seen(measure.size, measure.sha256, measure.sha512, measure.packages),
     )
 
 

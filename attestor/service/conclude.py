@@ -94,7 +94,7 @@ class Conclusions:
         raw = seal_entry(entry, self._seal)
         concluded = Concluded(
             entry=outgoing(raw),
-            documents=[_document(weighed.raw), *_approval_documents(judgement)],
+            documents=[_document(weighed.raw), *_other_documents(judgement)],
             evidence=sight.evidence,
             folded=folded,
             approvals=[each.digest for each in judgement.approvals],
@@ -148,7 +148,9 @@ class Conclusions:
             not_counted=not_counted_votes(weighed, MAX_NOT_COUNTED),
             evidence=weighed.digest,
             approvals=judgement.spent,
+            requester=judgement.requester,
             period=judgement.period,
+            packages=judgement.packages_digest,
             anchor=self._past.anchor_id,
         )
 
@@ -171,10 +173,10 @@ def _dossier(sight: Sight, judgement: Judgement) -> Dossier:
     return dossier(votes, sight.evidence.withdrawals, judgement.reached, [each.given for each in judgement.approvals])
 
 
-def _approval_documents(judgement: Judgement) -> list[Document]:
-    """The manifests, each once: the evidence holds all else of an approval."""
-    manifests = {each.given.manifest for each in judgement.approvals} - {None}
-    return [_document(manifest) for manifest in manifests if manifest is not None]
+def _other_documents(judgement: Judgement) -> list[Document]:
+    """Manifests, each once (the evidence holds all else of an approval), and what a database lists."""
+    named = {judgement.packages, *(each.given.manifest for each in judgement.approvals)}
+    return [_document(body) for body in named if body is not None]
 
 
 def _document(body: bytes) -> Document:

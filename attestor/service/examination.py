@@ -4,20 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from attestor.core import auditing
+from attestor.core import auditing, auditrules
 from attestor.core.auditing import POLICIES, Finding
 from attestor.core.entries import (
     DecisionEntry,
     Entry,
     LateDissentEntry,
     PolicyEntry,
+    RevocationEntry,
     SignatureEntry,
     is_signers,
     read_entry,
     verify_seal,
 )
 from attestor.core.errors import Missing, Rejected, Unavailable
-from attestor.core.past import LoggedDecision, Remembered
+from attestor.core.past import LoggedDecision, Remembered, WasRevoked
 from attestor.core.policy import Policy
 from attestor.service.auditports import Auditor
 
@@ -48,10 +49,20 @@ class Examination:
         policy = self._policy(entry)
         # What is wrong with an entry makes it no less said: later ones are held against it.
         self._auditor.book.keep(index, raw, auditing.subjects_of(entry))
+        self._fold(index, raw, entry)
         try:
             self._judge(index, raw, entry, policy)
         except Rejected as error:
             self._found.append(Finding(index, error.code, error.sentence))
+
+    def _fold(self, index: int, raw: bytes, entry: Entry) -> None:
+        match entry:
+            case DecisionEntry() if (
+                entry.verdict == "sign" and (decided := auditing.decided_of(entry, raw)) is not None
+            ):
+                self._auditor.book.fold(index, decided)
+            case RevocationEntry():
+                self._auditor.book.fold(index, WasRevoked(bytes.fromhex(entry.approval)))
 
     async def findings(self) -> list[Finding]:
         """All of them, in the order of the log."""
@@ -124,17 +135,42 @@ class Examination:
         logged = self._decision(entry)
         remembered = self._remembered(entry.release, index)
         auditing.refuse_signature(index, entry, logged.entry if logged else None, remembered)
-        if logged is None or policy is None or remembered.signed:
-            # A release has one bundle, that of its first signature.
+        if logged is None or policy is None:
             return
+        if not remembered.signed:
+            # A release has one bundle, that of its first signature.
+            self._left.append((index, self._look_at_bundle(entry, raw, logged, policy)))
+        made = (entry.key, bytes.fromhex(entry.sha256))
+        self._refuse_void(index, logged, policy, repeated=made in {(one.key, one.sha256) for one in remembered.signed})
+
+    def _look_at_bundle(
+        self, entry: SignatureEntry, raw: bytes, logged: LoggedDecision, policy: Policy
+    ) -> Callable[[], Awaitable[None]]:
         before = self._remembered(entry.release, logged.index)
 
         async def look() -> None:
             fetched = self._auditor.served.bundle(entry.release)
             sentence = f"The bundle of the release {entry.release}, which was signed, is not given out."
-            auditing.refuse_bundle(await _given_out(fetched, "bundle-withheld", sentence), raw, logged, policy, before)
+            bundle = await _given_out(fetched, "bundle-withheld", sentence)
+            verify = self._auditor.verify_approval
+            auditing.refuse_bundle(bundle, raw, logged, policy=policy, remembered=before, verify=verify)
 
-        self._left.append((index, look))
+        return look
+
+    def _refuse_void(self, index: int, logged: LoggedDecision, policy: Policy, *, repeated: bool) -> None:
+        """Nothing more is asked of a decision whose release no tier governs: that was found where it stands."""
+        decided = auditing.decided_of(logged.entry, logged.raw)
+        tier = next((tier for tier in policy.tiers if decided is not None and tier.governs(decided.release)), None)
+        if decided is None or tier is None:
+            return
+        book = self._auditor.book
+        past = book.rules(auditrules.question_of(logged.index, decided, tier))
+        revocations = [
+            at
+            for spent in logged.entry.approvals
+            for at, _ in book.about(auditing.revocation_of(spent.document), logged.index)
+        ]
+        auditrules.refuse_void(index, decided, tier, past, revocations, repeated=repeated)
 
     def _policies(self, index: int) -> list[PolicyEntry]:
         entries = [read_entry(raw) for _, raw in self._auditor.book.about(POLICIES, index)]

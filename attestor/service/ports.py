@@ -15,6 +15,7 @@ from attestor.core.hashstate import Hasher
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
+from attestor.core.predecessor import Packages
 from attestor.core.requests import Content, SigningRequest
 from attestor.core.wire import DecisionView
 
@@ -369,6 +370,9 @@ class Queue(Protocol):
     async def adopt(self, job: Job) -> None:
         """Mark the request signed by the signature that is stored already. Raises ``Conflict`` when the fence is old."""
 
+    async def document(self, sha256: bytes) -> bytes | None:
+        """What a log entry names by this digest, to be held against it; ``None`` where it is not there."""
+
     async def announce(self, job: Job) -> None:
         """Hint to who waits that the request moved; may be lost, so they also poll."""
 
@@ -389,6 +393,8 @@ class Measure:
     sha512: bytes
     hasher: Hasher
     """SHA-512 over the bytes, to be extended in a copy."""
+    packages: Packages | None = None
+    """What a database lists, where it was looked into."""
 
 
 class ArtifactBytes(Protocol):

@@ -1,11 +1,12 @@
 """What a bundle is made of, on PostgreSQL (port ``Archive``)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final, TypeVar
 
+from attestor.core.dossier import manifests_named, read_dossier
 from attestor.core.entries import DecisionEntry, SignatureEntry, read_entry
-from attestor.core.errors import Malformed
+from attestor.core.errors import Malformed, Rejected
 from attestor.service.logports import Archived
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
@@ -36,6 +37,8 @@ class PostgresArchive:
                 envelopes = await connection.fetch(_SQL["envelopes_of"], release)
                 withdrawals = await connection.fetch(_SQL["withdrawals_of"], release)
                 documents = await _documents(connection, _named(decision, signature))
+                if decision.approvals:
+                    documents |= await _documents(connection, _manifests(documents, decision))
         return Archived(
             signature=row["signature"],
             size=row["size"],
@@ -58,6 +61,14 @@ def _named(decision: DecisionEntry, signature: SignatureEntry) -> list[bytes]:
     """SHA-256 of evidence, policy and summary."""
     digests = (decision.evidence, decision.policy.digest, signature.summary)
     return [bytes.fromhex(digest) for digest in digests if digest is not None]
+
+
+def _manifests(documents: Mapping[bytes, bytes], decision: DecisionEntry) -> list[bytes]:
+    """SHA-256 of what spent approvals name; of evidence that is lost or changed, none: whoever makes a bundle of it says so."""
+    with suppress(Rejected):
+        evidence = read_dossier(documents.get(bytes.fromhex(decision.evidence or ""), b""))
+        return [bytes.fromhex(digest) for digest in manifests_named(evidence)]
+    return []
 
 
 def _read(raw: bytes | None, kind: type[_T]) -> _T:

@@ -176,6 +176,11 @@ class PostgresQueue:
                 await self._lock(connection, job)
                 await self._mark_signed(connection, job, "Signed by the signature that was stored before.")
 
+    async def document(self, sha256: bytes) -> bytes | None:
+        with translated():
+            body: bytes | None = await self._pool.fetchval(_SQL["document"], sha256)
+        return body
+
     async def announce(self, job: Job) -> None:
         with suppress(Unavailable), translated():
             await self._pool.execute(_SQL["announce"], job.request.release.id)

@@ -132,6 +132,9 @@ INSERT INTO events (release_id, request_id, what, detail) SELECT $1::bytea, $2::
 WHERE NOT EXISTS (SELECT FROM (SELECT e.what, e.detail FROM events e WHERE e.release_id = $1 AND e.request_id = $2
                                ORDER BY e.id DESC LIMIT 1) AS last WHERE (last.what, last.detail) = ($3, $4));
 
+-- document: what an entry names by digest
+SELECT body FROM log_documents WHERE sha256 = $1;
+
 -- announce: hint that a release moved
 SELECT pg_notify('attestor', $1);
 
