@@ -34,6 +34,7 @@ from attestor.core.tlog.merkle import EMPTY, leaf_hash
 from attestor.core.tlog.proofs import inclusion_proof
 from attestor.core.tlog.tiles import Tile
 from attestor.core.tlog.tlogproof import TlogProof
+from attestor.openpgp.approvers import Approvers
 from attestor.openpgp.signature import Notation, draft_signature, verify_signature
 from tests.edges.openpgp.softkeys import release_key
 from tests.logkeys import log_signer, log_table, seal, witness_signer
@@ -271,4 +272,5 @@ def checked(bundle, *, content=CONTENT, policy=None, key="ed25519", log_key=None
         policy=given,
         log_key=log_key or log_signer(ORIGIN).verifier,
         openpgp=reader(content, key),
+        approvals=Approvers().verify,
     )

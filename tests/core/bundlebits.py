@@ -9,6 +9,7 @@ from attestor.core.bundle import encode_bundle, read_bundle
 from attestor.core.bundlecheck import check_bundle
 from attestor.core.errors import Rejected
 from attestor.core.policyfile import parse_policy
+from attestor.openpgp.approvers import Approvers
 from tests.bundles import CONTENT, ORIGIN, Making, flips, measured, policy_file, reader
 from tests.logkeys import log_signer
 
@@ -44,6 +45,7 @@ def check():
         "policy": parse_policy(POLICY, "policy.toml"),
         "log_key": log_signer(ORIGIN).verifier,
         "openpgp": reader(CONTENT),
+        "approvals": Approvers().verify,
     }
     return lambda raw, **other: check_bundle(read_bundle(raw), **(given | other))
 

@@ -16,6 +16,7 @@ from attestor.core.entries import Sealed, encode_entry, read_entry, verify_seal
 from attestor.core.errors import AttestorError
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.note import parse_vkey
+from attestor.openpgp.approvers import Approvers
 from attestor.openpgp.certificate import parse_certificate
 from attestor.openpgp.signature import verify_signature
 from tests.bundles import measured
@@ -171,6 +172,7 @@ def test_the_example_is_a_bundle_that_verifies_for_ever():
         policy=parse_policy((GIVEN / "policy.toml").read_bytes(), "policy.toml"),
         log_key=parse_vkey((GIVEN / "log.vkey").read_text().strip()),
         openpgp=openpgp,
+        approvals=Approvers().verify,
     )
     assert len(checks) == 11
     assert encode_bundle(bundle) == raw

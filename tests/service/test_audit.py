@@ -24,6 +24,7 @@ from attestor.core.entries import (
 from attestor.core.errors import Conflict, Halted, Missing, Rejected, Unavailable
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
+from attestor.openpgp.approvers import Approvers
 from attestor.service.audit import AGAIN, audit
 from attestor.service.auditports import Auditor
 from attestor.service.examination import AT_ONCE
@@ -161,7 +162,9 @@ def look(world, book):
 
     async def once(policies=(FIRST, SECOND), progress=lambda _done, _of: None, served=world):
         parsed = [parse_policy(raw, "policy.toml") for raw in policies]
-        waits = await audit(Auditor(world.log, served, book, {one.digest: one for one in parsed}), progress)
+        waits = await audit(
+            Auditor(world.log, served, book, {one.digest: one for one in parsed}, Approvers().verify), progress
+        )
         return waits, [(finding.code, finding.index) for finding in book.findings(100)]
 
     return once
