@@ -5,6 +5,7 @@ Rebuilders are processes with keys and folders of their own. Digests come from t
 
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -58,6 +59,8 @@ def main(folder: Path | None) -> None:
     config_path = make_house(place / "service" if folder is None else place, say)
     config = load_config(config_path)
     configure_logs("error")
+    # A terminal that is gone ends it as Ctrl-C does, so that no role stays behind.
+    signal.signal(signal.SIGHUP, signal.default_int_handler)
     asyncio.run(_Demo(config).run())
 
 

@@ -119,7 +119,7 @@ def present(config: Config, role: str, file: PolicyFile) -> Iterator[None]:
             role=role,
             pid=os.getpid(),
             began=began,
-            policy_file=str(config.policy_path),
+            policy_file=_policy_file(config),
             serial=file.policy.serial,
             digest=file.policy.digest,
             looks=file.looks,
@@ -158,9 +158,14 @@ def roles(config: Config) -> list[Role]:
         # One that ends right now takes its file along; what is no such file is nobody.
         with suppress(OSError, ValueError):
             role = Role(place)
-            if role.running and role.present.policy_file == str(config.policy_path):
+            if role.running and role.present.policy_file == _policy_file(config):
                 found.append(role)
     return found
+
+
+def _policy_file(config: Config) -> str:
+    """However its folder was spelled; the file itself may be a link that is turned to another one."""
+    return str(config.policy_path.parent.resolve() / config.policy_path.name)
 
 
 def _sweep(folder: Path) -> None:
