@@ -23,11 +23,12 @@ def started(attestor, tmp_path):
 
 
 def put_keys_in(policy):
-    def key(_found):
-        public = Ed25519PrivateKey.generate().public_key()
-        return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    policy.write_text(re.sub(r"REPLACE: .*\n", lambda _found: public_pem(), policy.read_text()))
 
-    policy.write_text(re.sub(r"REPLACE: .*\n", key, policy.read_text()))
+
+def public_pem():
+    public = Ed25519PrivateKey.generate().public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def test_what_init_writes_is_refused_until_the_operators_keys_are_in_and_says_which_is_missing(attestor, started):
@@ -120,6 +121,41 @@ def test_policy_check_as_json_names_who_could_stop_what(attestor, started):
     assert [stopper["operator"] for stopper in tiers["packages"]["stoppers"]] == ["alice", "bob", "carol"]
     assert tiers["databases"]["stoppers"] == [{"operator": "release-host", "how": ["silence"]}]
     assert tiers["packages"]["signingKey"] == "packages"
+
+
+@pytest.fixture
+def two_policies(started):
+    """A policy, and the next one, in which bob's key stands no more."""
+    before, after = started / "policy.toml", started / "policy-new.toml"
+    put_keys_in(before)
+    text = before.read_text()
+    key = tomllib.loads(text)["operators"]["bob"]["keys"][0]["public_key"].lstrip()
+    after.write_text(text.replace(key, public_pem()).replace("serial = 1\n", "serial = 2\n"))
+    return before, after
+
+
+def test_policy_check_against_the_former_one_says_what_to_look_at_twice(attestor, two_policies):
+    before, after = two_policies
+    said = attestor("policy", "check", after, "--against", before)
+    assert said.code == Exit.YES
+    assert "2 differences from the policy before" in said.out
+    assert "warning: operator bob: key" in said.out
+    assert "revoke a key, do not remove it" in said.out
+    assert "no differences from the policy before" in attestor("policy", "check", after, "--against", after).out
+
+
+def test_policy_check_against_the_former_one_as_json_names_each_change(attestor, two_policies):
+    before, after = two_policies
+    said = json.loads(attestor("policy", "check", after, "--against", before, "--json").out)
+    assert said["policy"]["serial"] == 2
+    assert [change["warning"] for change in said["changes"]] == [False, True]
+
+
+def test_policy_reload_without_a_running_role_says_so(attestor, started):
+    put_keys_in(started / "policy.toml")
+    said = attestor("policy", "reload", "--config", started / "attestor.toml")
+    assert (said.code, said.out) == (Exit.ERROR, "")
+    assert said.err.endswith("that it runs on this host. [nothing-running]\n")
 
 
 def test_policy_check_tells_people_the_same(attestor, started):
