@@ -76,28 +76,36 @@ def make_policy(  # one keyword per thing that tests vary
     threshold=2,
     witnesses=None,
     log_quorum=0,
+    rules=None,
+    approvers="",
 ):
-    """The log of tests/logkeys.py. Alice (two keys: alice, alice-2), Bob and Carol; tiers packages (2 of 3), debs (2 of 3), isos (1 of 1)."""
+    """The log of tests/logkeys.py. Alice (two keys: alice, alice-2), Bob and Carol; tiers packages (2 of 3), debs (2 of 3), isos (1 of 1).
+
+    *rules*: further lines of the tier packages, by name; *approvers*: further tables.
+    """
     operators = ("alice", "bob", "carol")
     tables = [f'origin = "{origin}"\nserial = {serial}\n', log_table(origin, quorum=log_quorum, witnesses=witnesses)]
     for operator in operators:
         tables.append(f"[operators.{operator}]\nsuspended = {str(operator in suspended).lower()}\n")
         names = (operator, f"{operator}-2") if operator == "alice" else (operator,)
         tables += [_key_table(operator, name, revoked, valid_until or {}) for name in names]
-    rules = {"threshold": threshold, "dissent_limit": dissent_limit}
+    numbers = {"threshold": threshold, "dissent_limit": dissent_limit}
     tiers = {
-        "packages": _tier("packages", "package", "pkg:alpm/arch/*", operators, **rules),
-        "debs": _tier("debs", "package", "pkg:deb/debian/*", operators, **rules),
+        "packages": _tier("packages", "package", "pkg:alpm/arch/*", operators, **numbers, **(rules or {})),
+        "debs": _tier("debs", "package", "pkg:deb/debian/*", operators, **numbers),
         "isos": _tier("isos", "iso", "pkg:generic/arch/archlinux-iso", ["carol"], threshold=1, dissent_limit=0),
     }
     tables += [text for name, text in tiers.items() if name not in without]
     for requester, client in (("build-service", CLIENT), ("stranger", "cd" * 32)):
-        tables.append(f'[requesters.{requester}]\nclients = ["{client}"]\n')
+        tables.append(f'[requesters.{requester}]\nclients = ["{client}"]\nperson = "{requester}"\n')
+    tables.append(approvers)
     return parse_policy("\n".join(tables).encode(), "policy.toml")
 
 
-def package(name="filesystem"):
-    return parse_release("package", f"pkg:alpm/arch/{name}@1-1?arch=any", f"{name}-1-1-any.pkg.tar.zst")
+def package(name="filesystem", version="1-1", arch="any"):
+    return parse_release(
+        "package", f"pkg:alpm/arch/{name}@{version}?arch={arch}", f"{name}-{version}-{arch}.pkg.tar.zst"
+    )
 
 
 def deb(name="bash"):
