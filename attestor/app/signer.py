@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from attestor.anchor.clockfile import SteadyClock
 from attestor.anchor.memory import FileMemory
 from attestor.app.clock import now
 from attestor.app.ending import halted_among, until
@@ -33,6 +34,7 @@ from attestor.store.pool import Settings, connect
 from attestor.store.queue import PostgresQueue
 
 _REPORT_SECONDS: Final = 5.0
+_KEEP_TIME_SECONDS: Final = 60.0
 _GATHER_SECONDS: Final = 0.05
 """How long entries that nobody waits for may gather before the memory takes them in: each step costs durable writes."""
 
@@ -55,6 +57,7 @@ class SignerProcess:
     poll_seconds: float
     seal: Seal
     file: PolicyFile
+    steady: SteadyClock
     behind: int | None = None
 
     def load(self, policy: Policy) -> None:
@@ -111,6 +114,7 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
         queue = PostgresQueue(pool, listener)
         await stack.enter_async_context(_telling_what_halts(queue, config))
         memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
+        steady = await asyncio.to_thread(SteadyClock, config.signer.anchor, now)
         seal = seal_of(config, view)
         past = Past(PostgresLog(pool), memory, config.policy, alone=config.policy.log.quorum == 0)
         signing = Signing(
@@ -121,12 +125,12 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
             verify_approval=Approvers().verify,
             past=past,
             conclusions=Conclusions(queue, past, config.policy, seal),
-            now=now,
+            now=steady.now,
             lease_seconds=config.signer.lease_seconds,
             tries=config.signer.tries,
         )
         instance, poll_seconds = config.signer.instance, config.signer.poll_seconds
-        yield SignerProcess(signing, past, queue, listener, instance, poll_seconds, seal, file)
+        yield SignerProcess(signing, past, queue, listener, instance, poll_seconds, seal, file, steady)
 
 
 @asynccontextmanager
@@ -239,7 +243,13 @@ async def _report_on(process: SignerProcess) -> None:
         await asyncio.sleep(_REPORT_SECONDS)
 
 
-_BESIDE: Final = (_follow, _look_again, _reload_on, _report_on)
+async def _keep_time(process: SignerProcess) -> None:
+    while True:
+        await asyncio.to_thread(process.steady.keep)
+        await asyncio.sleep(_KEEP_TIME_SECONDS)
+
+
+_BESIDE: Final = (_follow, _keep_time, _look_again, _reload_on, _report_on)
 
 
 @dataclass(frozen=True, slots=True)
