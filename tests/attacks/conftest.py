@@ -10,7 +10,7 @@ import pytest_asyncio
 from attestor.core.algorithm import Algorithm
 from attestor.core.errors import Halted
 from attestor.embedded.device import emulator
-from attestor.service import conclude, sign
+from attestor.service import case, conclude
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.service.conftest import folder, gate, ground, schema  # noqa: F401 - the same ground, for these tests too
@@ -130,5 +130,5 @@ async def scene(gate, ground, process, folder, device):  # noqa: F811 - the fixt
 @pytest.fixture
 def impatient(monkeypatch):
     """A signer that does not wait long for what the log will never say."""
-    monkeypatch.setattr(sign, "_LOGGED_SECONDS", 0.1)
+    monkeypatch.setattr(case, "_LOGGED_SECONDS", 0.1)
     monkeypatch.setattr(conclude, "INCLUDED_SECONDS", 0.3)
