@@ -7,6 +7,7 @@ from functools import cache, cached_property
 
 import msgspec
 
+from attestor.core.approvals import read_approval
 from attestor.core.authorisation import evidence_notation, named_release
 from attestor.core.bundle import Bundle, LoggedEntry, bundled_release
 from attestor.core.bundlecheck import MeasuredFile, OpenPgpFacts, check_bundle
@@ -17,6 +18,7 @@ from attestor.core.entries import (
     NamedArtifact,
     NamedPolicy,
     SignatureEntry,
+    SpentApproval,
     encode_entry,
     moment_text,
     received_entries,
@@ -25,7 +27,7 @@ from attestor.core.entries import (
 from attestor.core.evidence import read_evidence
 from attestor.core.past import LoggedDecision
 from attestor.core.policyfile import parse_policy
-from attestor.core.quorum import evaluate
+from attestor.core.quorum import evaluate, in_favour_of
 from attestor.core.statement import parse_attestation
 from attestor.core.summary import summary_envelope
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
@@ -36,6 +38,7 @@ from attestor.core.tlog.tiles import Tile
 from attestor.core.tlog.tlogproof import TlogProof
 from attestor.openpgp.approvers import Approvers
 from attestor.openpgp.signature import Notation, draft_signature, verify_signature
+from tests.approvers import REQUEST, approver_table
 from tests.edges.openpgp.softkeys import release_key
 from tests.logkeys import log_signer, log_table, seal, witness_signer
 from tests.service.makers import _public_pem, package, vote
@@ -43,14 +46,27 @@ from tests.service.makers import _public_pem, package, vote
 ORIGIN = "attestor.example.org"
 CREATED = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CONTENT = b"These are the bytes of a package."
-REQUEST = "11111111-2222-4333-8444-555555555555"
 ANCHOR = "0f" * 16
 
 
 def policy_file(
-    *, serial=7, origin=ORIGIN, operators=("alice", "bob"), threshold=2, dissent_limit=0, tier="packages", **log
+    *,
+    serial=7,
+    origin=ORIGIN,
+    operators=("alice", "bob"),
+    threshold=2,
+    dissent_limit=0,
+    tier="packages",
+    rules="",
+    approvers=(),
+    person="chief",
+    **log,
 ):
-    """Each operator has the key that bears its name; the log is that of tests/logkeys.py."""
+    """Each operator has the key that bears its name; the log is that of tests/logkeys.py.
+
+    *rules* are further lines of the tier; *approvers* names or whole tables; *person* answers for what the requester asks.
+    """
+    people = "".join(each if "\n" in each else approver_table(each) for each in approvers)
     keys = "".join(
         f"[[operators.{name}.keys]]\npublic_key = '''{_public_pem(name)}'''\n"
         "valid_from = 2025-01-01T00:00:00Z\nvalid_until = 2036-01-01T00:00:00Z\n"
@@ -61,7 +77,8 @@ def policy_file(
         f'origin = "{origin}"\nserial = {serial}\n{log_table(origin, **log)}\n{keys}'
         f'[tiers.{tier}]\nkind = "package"\npurl = "pkg:alpm/arch/*"\noperators = {list(operators)}\n'
         f'threshold = {threshold}\ndissent_limit = {dissent_limit}\nsigning_key = "packages"\nrequesters = ["build"]\n'
-        f'networks = ["192.0.2.0/24"]\n[requesters.build]\nclients = ["{"ab" * 32}"]\n'
+        f'networks = ["192.0.2.0/24"]\n{rules}\n[requesters.build]\nclients = ["{"ab" * 32}"]\n'
+        + (f'person = "{person}"\n{people}' if people else "")
     ).encode()
 
 
@@ -105,6 +122,9 @@ class Making:
     envelopes: tuple[tuple[str, bytes], ...] = ()
     """(operator, envelope); alice's and bob's attestations of the content when there are none."""
     withdrawals: tuple[bytes, ...] = ()
+    approvals: tuple[object, ...] = ()
+    """As they were given in (tests/approvers.py); the decision names them, and "build" as who asked."""
+    period: str | None = None
     key: str = "ed25519"
     created: datetime = CREATED
     log: Log = field(default_factory=lambda: Log(tuple(b"another entry %d" % number for number in range(5))))
@@ -140,7 +160,21 @@ class Making:
             self.release, [(name, body, at) for name, _, body, at in self.weighed], self.withdrawals, policy
         )
         decision = evaluate(tier, policy, reading.claims, reading.withdrawn, self.created, doubted=reading.doubted)
-        return self.changed_dossier(dossier(self.weighed, self.withdrawals, decision)), decision
+        if any(read_approval(each.document).action == "dispute" for each in self.approvals):
+            decision = in_favour_of(decision, hashlib.sha256(self.content).digest())
+        return self.changed_dossier(dossier(self.weighed, self.withdrawals, decision, self.approvals)), decision
+
+    def spent(self):
+        keys = self.parsed.approver_keys
+        named = (
+            SpentApproval(
+                action=read_approval(each.document).action,
+                approver=keys[each.key].approver if each.key in keys else "stranger",
+                document=each.digest.hex(),
+            )
+            for each in self.approvals
+        )
+        return tuple(sorted(named, key=lambda each: (each.action, each.document)))
 
     def artifact(self):
         return NamedArtifact(
@@ -169,6 +203,9 @@ class Making:
                 counted=counted_votes(weighed, decision.tally.agreeing),
                 not_counted=not_counted_votes(weighed, MAX_NOT_COUNTED),
                 evidence=weighed.digest,
+                approvals=self.spent(),
+                requester="build" if self.approvals else None,
+                period=self.period,
                 anchor=ANCHOR,
             )
         )
@@ -219,6 +256,7 @@ class Making:
             decision=log.logged(index),
             signed=log.logged(last),
             summary=summary,
+            manifests=tuple({each.manifest for each in self.approvals} - {None}),
         )
 
 

@@ -29,7 +29,8 @@ def approved(  # noqa: PLR0913 - what the count rests on, one each
     _refuse_other_documents(weighed, decision)
     _refuse_other_period(decision, tier, created)
     _refuse_unneeded({Action(spent.action) for spent in decision.approvals}, tier)
-    if not decision.approvals and decision.requester is None:
+    if not decision.approvals:
+        _refuse_named_for_nothing(decision)
         return NONE_GRANTED
     with place(_CODE, "approvals"):
         approvals = [verified(given, policy, verify, created) for given in weighed.approvals]
@@ -68,6 +69,14 @@ def _refuse_unneeded(actions: set[Action], tier: Tier) -> None:
         refuse(_CODE, f"The decision spends approvals beyond the quota, and tier {tier.name} has none.")
     if Action.DOWNGRADE in actions and tier.version_order is VersionOrder.NONE and not tier.compare_predecessor:
         refuse(_CODE, f"The decision spends approvals of a downgrade, and versions have no order in tier {tier.name}.")
+
+
+def _refuse_named_for_nothing(decision: DecisionEntry) -> None:
+    if decision.requester is not None:
+        refuse(
+            _CODE,
+            f"The decision names {decision.requester} as who asked, and no approval that this would be asked for.",
+        )
 
 
 def _requester(decision: DecisionEntry, tier: Tier) -> str:

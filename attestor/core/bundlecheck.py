@@ -88,8 +88,8 @@ def check_bundle(  # noqa: PLR0913 - what is given from outside, one each
     _refuse_unsealed(decision, signed, policy)
     release = _release(decision)
     tier = _tier(release, decision, policy)
-    reached = agreement(weighed, decision, release, policy, created)
     let_through = approved(weighed, decision, tier=tier, policy=policy, verify=approvals, created=created)
+    reached = agreement(weighed, decision, release, policy, created)
     _refuse_other_openpgp(_facts(bundle, openpgp), proven, decision, policy, created)
     _refuse_other_summary(bundle, decision, policy)
     return (
