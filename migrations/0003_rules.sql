@@ -86,6 +86,11 @@ CREATE TABLE paused_tiers (
 );
 GRANT SELECT ON paused_tiers TO attestor_api, attestor_signer;
 
+-- Under which policy (hex SHA-256) the decision was told: under another one it is made anew, and nothing is late for it.
+ALTER TABLE signing_requests ADD COLUMN decided_under text;
+GRANT UPDATE (decided_under) ON signing_requests TO attestor_signer;
+CREATE INDEX signing_requests_ended ON signing_requests (state, reason, updated_at) WHERE state IN ('refused', 'aside');
+
 CREATE OR REPLACE VIEW shown_requests WITH (security_invoker = true) AS
 SELECT q.id, q.release_id, r.kind, r.purl, r.file_name, q.requester, q.tier, q.size, q.sha256, q.sha512, q.content,
        q.content_present, q.state AS stored_state,
@@ -93,7 +98,7 @@ SELECT q.id, q.release_id, r.kind, r.purl, r.file_name, q.requester, q.tier, q.s
        CASE WHEN seal.sealed THEN 'sealed' WHEN paused.reason IS NOT NULL THEN 'tier-paused' ELSE q.reason END AS reason,
        CASE WHEN seal.sealed THEN 'Signed; it can be read once the log includes it.'
             WHEN paused.reason IS NOT NULL THEN 'The tier is paused: ' || paused.reason ELSE q.sentence END AS sentence,
-       q.tries, q.created_at, q.updated_at, q.decided_at, q.not_before, q.lane
+       q.tries, q.created_at, q.updated_at, q.decided_at, q.not_before, q.lane, q.decided_under
 FROM signing_requests q
 JOIN releases r ON r.id = q.release_id
 LEFT JOIN paused_tiers paused ON paused.tier = q.tier AND q.state = 'queued'

@@ -12,13 +12,16 @@ import structlog
 from prometheus_client import CollectorRegistry
 
 from attestor.api import listeners as door
+from attestor.api.alarms import DissentMetrics
 from attestor.app.clock import now
+from attestor.app.dissent import DissentLookout, dissent_probe
 from attestor.app.ending import until
 from attestor.app.parts import database_probe, log_probe, policy_probe, signer_probe, standing
 from attestor.app.policyfile import PolicyFile
 from attestor.config import Config, ServedListener
 from attestor.content.spool import Spool
 from attestor.core.errors import AttestorError
+from attestor.service.dissent import DissentRate
 from attestor.service.gate import Gate
 from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
@@ -47,6 +50,7 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
         pool = await stack.enter_async_context(connect(settings))
         watch = await stack.enter_async_context(listening(settings))
         ledger, source = PostgresLedger(pool), PostgresLog(pool)
+        registry, rate = CollectorRegistry(), DissentRate(config.alarms.dissents_per_hour, time.monotonic_ns)
         gate = Gate(
             ledger=ledger,
             policy=config.policy,
@@ -57,6 +61,7 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
             now=now,
             rates=config.limits,
             ticks=time.monotonic_ns,
+            lookout=DissentLookout(rate, DissentMetrics(registry, rate)),
         )
         changed = asyncio.Event()
         reevaluated = partial(_reevaluated, gate)
@@ -66,12 +71,13 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
         running = await door.serve(
             [_listener(served) for served in view.listeners],
             gate,
-            registry=CollectorRegistry(),
+            registry=registry,
             probes=(
                 database_probe(pool, now),
                 signer_probe(ledger, now),
                 log_probe(source, pool, file),
                 policy_probe(ledger, file, now),
+                dissent_probe(rate),
             ),
             standing=standing(ledger, pool, file, now),
         )

@@ -66,6 +66,7 @@ class Config:
     log: sections.Log
     signer: sections.Signer
     limits: Rates
+    alarms: sections.Alarms
     logging: sections.Logging
     run: sections.Run | None
     embedded: sections.Embedded | None
@@ -159,6 +160,7 @@ def load_config(path: Path) -> Config:
         log=file.log,
         signer=file.signer,
         limits=file.limits,
+        alarms=file.alarms,
         logging=file.logging,
         run=file.run,
         embedded=file.embedded,

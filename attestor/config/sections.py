@@ -169,6 +169,13 @@ class Signer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     poll_seconds: Seconds
 
 
+class Alarms(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """When somebody should look."""
+
+    dissents_per_hour: Annotated[int, Meta(ge=1, le=1_000_000)]
+    """Dissents of one operator in one API process; above half of them it warns, above all it is critical."""
+
+
 class Logging(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """How much is said."""
 
@@ -200,6 +207,7 @@ class DeploymentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     log: Log
     signer: Signer
     limits: Rates
+    alarms: Alarms
     credentials: Credentials = Credentials()
     logging: Logging = Logging()
     run: Run | None = None

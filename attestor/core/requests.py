@@ -33,6 +33,8 @@ class SigningRequest:
     updated_at: datetime
     decided_at: datetime | None = None
     """When a decision entry to sign it was enqueued: what dissents from then on is late."""
+    decided_under: str | None = None
+    """SHA-256 (hex) of the policy that this entry names: under another one it is decided anew, and nothing is late."""
     not_before: datetime | None = None
     """Until when it is left alone, unless something came that could change what holds it back."""
     lane: Lane = Lane.PACKAGE

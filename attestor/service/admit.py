@@ -16,9 +16,10 @@ from attestor.core.limits import peer_of
 from attestor.core.policy import Policy
 from attestor.core.statement import WithdrawalStatement, parse_attestation, read_statement
 from attestor.core.wire import Receipt
-from attestor.service.allowance import Allowance, Allowances
+from attestor.service.allowance import Allowances
+from attestor.service.dissent import Lookout
 from attestor.service.ports import Ledger, Withdrawal
-from attestor.service.record import Submission, record
+from attestor.service.record import Intake, Submission, record
 
 MAX_TOGETHER: Final = 256
 """Submissions in one transaction."""
@@ -38,20 +39,23 @@ class _Waiting:
 class Admission:
     """Gathers what arrives together and commits it together; one object per API process."""
 
-    def __init__(self, ledger: Ledger, policy: Policy, now: Callable[[], datetime], allowances: Allowances) -> None:
+    def __init__(
+        self, ledger: Ledger, policy: Policy, now: Callable[[], datetime], allowances: Allowances, lookout: Lookout
+    ) -> None:
         self._ledger = ledger
         self._policy = policy
         self._now = now
         self._allowances = allowances
         self._peers = allowances.peers
-        self._operators = allowances.operators
+        self._lookout = lookout
+        self._intake = Intake(allowances.operators, lookout)
         self._waiting: list[_Waiting] = []
         self._places = _TRANSACTIONS
         self._working: set[asyncio.Task[None]] = set()
 
     def under(self, policy: Policy) -> "Admission":
         """Take in under another policy what arrives from now on; draining it drains this one too."""
-        successor = Admission(self._ledger, policy, self._now, self._allowances)
+        successor = Admission(self._ledger, policy, self._now, self._allowances, self._lookout)
         successor._working = self._working
         return successor
 
@@ -97,7 +101,7 @@ class Admission:
                 answers.append(error)
             # A batch verifies for seconds: single submissions take their turns in between.
             await asyncio.sleep(0)
-        recorded = iter(await record_each(self._ledger, self._policy, submissions, self._operators))
+        recorded = iter(await record_each(self._ledger, self._policy, submissions, self._intake))
         return [self._counted(next(recorded), peer) if answer is None else answer for answer in answers]
 
     async def _verified(self, raw: bytes, peer: str) -> Submission:
@@ -172,7 +176,7 @@ class Admission:
     async def _record(self, together: list[_Waiting]) -> None:
         try:
             submissions = [waiting.submission for waiting in together]
-            answers = await record_each(self._ledger, self._policy, submissions, self._operators)
+            answers = await record_each(self._ledger, self._policy, submissions, self._intake)
         except Exception as error:  # noqa: BLE001 - each caller gets it, and the others' submissions go on
             _fail(together, error)
             return
@@ -188,7 +192,7 @@ def _in_vain(answer: Receipt | AttestorError) -> bool:
 
 
 async def record_each(
-    ledger: Ledger, policy: Policy, submissions: list[Submission], operators: Allowance
+    ledger: Ledger, policy: Policy, submissions: list[Submission], intake: Intake
 ) -> list[Receipt | AttestorError]:
     """Record together; when the database refuses the whole for another reason than a race, each by itself.
 
@@ -197,13 +201,11 @@ async def record_each(
     if not submissions:
         return []
     try:
-        return await record(ledger, policy, submissions, operators)
+        return await record(ledger, policy, submissions, intake)
     except AttestorError as error:
         if len(submissions) == 1 or error.code == "database-unavailable":
             return [error] * len(submissions)
-    return [
-        answer for submission in submissions for answer in await record_each(ledger, policy, [submission], operators)
-    ]
+    return [answer for submission in submissions for answer in await record_each(ledger, policy, [submission], intake)]
 
 
 def withdrawing(verified: Verified, policy: Policy, now: datetime) -> list[str]:

@@ -86,7 +86,7 @@ class Desk:
             votes = await votes_on(transaction, {release.id: release})
             decided = decide(self._policy, [release], votes, moment)
             opened = self._open(asked, requester, tier, moment)
-            asked_before = await asked_beside(transaction, decided, [opened])
+            asked_before = await asked_beside(transaction, decided, [opened], votes)
             obstacle = obstacle_to(self._policy, opened, decided, asked_before, moment)
             if obstacle is not None:
                 opened = replace(opened, reason=obstacle.reason, sentence=obstacle.sentence)
@@ -158,7 +158,7 @@ class Desk:
             votes = await votes_on(transaction, {request.release.id: request.release})
             decided = decide(self._policy, [request.release], votes, moment)
             await transaction.content_arrived(request.id)
-            asked = await asked_for(transaction, decided)
+            asked = await asked_for(transaction, decided, votes)
             await transaction.write(following(self._policy, decided, asked, Moment(moment)))
 
     async def signature(self, client: Client, request_id: str) -> tuple[str, bytes]:

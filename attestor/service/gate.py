@@ -21,6 +21,7 @@ from attestor.service.admit import Admission
 from attestor.service.allowance import Allowances, Ticks
 from attestor.service.ask import Client, Desk
 from attestor.service.bundle import bundle
+from attestor.service.dissent import Lookout
 from attestor.service.logports import Archive, LogSource
 from attestor.service.ports import Ledger, ReleaseFilter, Spool, Watch
 from attestor.service.tidy import tidy_spool
@@ -43,6 +44,7 @@ class Gate:
         now: Callable[[], datetime],
         rates: Rates,
         ticks: Ticks,
+        lookout: Lookout,
     ) -> None:
         self._ledger = ledger
         self._log = log
@@ -51,7 +53,7 @@ class Gate:
         self._now = now
         self._spool = spool
         allowances = Allowances(rates, ticks)
-        self._admission = Admission(ledger, policy, now, allowances)
+        self._admission = Admission(ledger, policy, now, allowances, lookout)
         self._desk = Desk(ledger, policy, spool, watch, allowances.requesters)
 
     @property

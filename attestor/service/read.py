@@ -91,7 +91,7 @@ async def _refresh_once(ledger: Ledger, policy: Policy, known: Sequence[Release]
         moment = await transaction.lock(known)
         votes = await votes_on(transaction, {release.id: release for release in known})
         decided = decide(policy, known, votes, moment)
-        changes = following(policy, decided, await asked_for(transaction, decided), Moment(moment, anew=True))
+        changes = following(policy, decided, await asked_for(transaction, decided, votes), Moment(moment, anew=True))
         await transaction.write(changes)
     if changes.moves:
         await ledger.announce(sorted({move.release_id for move in changes.moves}))

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -12,16 +12,18 @@ from typing import Final, TypeVar
 from attestor.core.approvals import Asking, Given, granted, read_given
 from attestor.core.authorisation import next_state, standing
 from attestor.core.claims import Claim
+from attestor.core.dissent import dissenters
 from attestor.core.errors import AttestorError, Conflict, Exhausted, Missing, OverRate
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
 from attestor.core.obstacles import HELD, Never, NotNow
-from attestor.core.policy import Policy
+from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Decision, evaluate
 from attestor.core.requests import SigningRequest
 from attestor.core.views import FOREVER, decision_view, holds_until, release_line, ungoverned_view
 from attestor.core.wire import Receipt
 from attestor.service.allowance import Allowance, Hold
+from attestor.service.dissent import Dissent, Lookout
 from attestor.service.ports import (
     Arrival,
     Changes,
@@ -32,7 +34,7 @@ from attestor.service.ports import (
     Vote,
     Withdrawal,
 )
-from attestor.service.tell import told_of_intake, told_of_refusals
+from attestor.service.tell import late_dissent, told_of_intake, told_of_refusals
 
 MAX_PAYLOADS: Final = 8
 """Payloads of one operator on one release."""
@@ -51,8 +53,16 @@ class Submission:
     releases: tuple[Release, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What everything that one API process takes in goes through."""
+
+    operators: Allowance
+    lookout: Lookout
+
+
 async def record(
-    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], operators: Allowance
+    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], intake: Intake
 ) -> list[Receipt | AttestorError]:
     """Keep submissions in one transaction and answer each, in order; durable on return (P4).
 
@@ -62,7 +72,7 @@ async def record(
     while left := [number for number in range(len(submissions)) if number not in answers]:
         together = [submissions[number] for number in left]
         try:
-            recorded = await anew(partial(_record_held, ledger, policy, together, operators))
+            recorded = await anew(partial(_record_held, ledger, policy, together, intake))
         except _SpentError as spent:
             answers |= {left[place]: error for place, error in spent.answers.items()}
         else:
@@ -79,10 +89,15 @@ class _SpentError(Exception):
 
 
 async def _record_held(
-    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], operators: Allowance
+    ledger: Ledger, policy: Policy, submissions: Sequence[Submission], intake: Intake
 ) -> list[Receipt | AttestorError]:
-    with operators.holding() as hold:
-        return await _record_once(ledger, policy, submissions, hold)
+    with intake.operators.holding() as hold:
+        answers, seen = await _record_once(ledger, policy, submissions, hold)
+    if seen.dissents:
+        intake.lookout.dissented(seen.dissents)
+    if seen.late:
+        intake.lookout.dissented_late(seen.late)
+    return answers
 
 
 async def anew(once: Callable[[], Awaitable[_T]]) -> _T:
@@ -94,9 +109,17 @@ async def anew(once: Callable[[], Awaitable[_T]]) -> _T:
     return await once()
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What one transaction brought that people should look at."""
+
+    dissents: Sequence[Dissent]
+    late: Sequence[Dissent]
+
+
 async def _record_once(
     ledger: Ledger, policy: Policy, submissions: Sequence[Submission], hold: Hold
-) -> list[Receipt | AttestorError]:
+) -> tuple[list[Receipt | AttestorError], _Seen]:
     releases = {release.id: release for submission in submissions for release in submission.releases}
     async with ledger.transaction() as transaction:
         now = await transaction.lock(list(releases.values()))
@@ -106,10 +129,11 @@ async def _record_once(
         if spent:
             raise _SpentError(spent)
         decided = decide(policy, releases.values(), votes, now)
-        asked = await asked_for(transaction, decided)
+        asked = await asked_for(transaction, decided, votes)
         changes = following(policy, decided, asked, Moment(now))
+        late = list(late_dissent(kept.arrivals, asked.requests))
         if kept.arrivals or kept.withdrawals:
-            told = told_of_intake(kept.arrivals, kept.withdrawals, asked.requests)
+            told = told_of_intake(kept.arrivals, kept.withdrawals, late)
             await transaction.write(
                 replace(
                     changes, arrivals=kept.arrivals, withdrawals=kept.withdrawals, entries=[*told, *changes.entries]
@@ -118,10 +142,30 @@ async def _record_once(
     if changes.moves:
         # Who listens, waits for a signing request: a release that nobody asked for wakes nobody.
         await ledger.announce(sorted({move.release_id for move in changes.moves}))
-    return [
+    receipts = [
         answer if isinstance(answer, AttestorError) else _receipt(submission, decided, replay=answer)
         for submission, answer in zip(submissions, answers, strict=True)
     ]
+    dissents = list(_new_dissents(policy, kept.arrivals, decided, votes, now))
+    return receipts, _Seen(dissents, [Dissent(entry.operator, entry.release) for entry in late])
+
+
+def _new_dissents(
+    policy: Policy, arrivals: Sequence[Arrival], decided: "Decided", votes: Mapping[str, list[Vote]], now: datetime
+) -> Iterator[Dissent]:
+    """Who dissents on a release since these arrived, and did not before; by the votes, so that a replay is none."""
+    arrived = {claim.release.id: claim.release for arrival in arrivals for claim in arrival.claims}
+    for release in arrived.values():
+        _, decision = decided[release.id]
+        if decision is None or not (after := dissenters(decision)):
+            continue
+        _, earlier = decide_one(policy, release, _received_before(now, votes[release.id]), now)
+        before = dissenters(earlier) if earlier is not None else frozenset()
+        yield from (Dissent(operator, release.id) for operator in sorted(after - before))
+
+
+def _received_before(moment: datetime, votes: Iterable[Vote]) -> list[Vote]:
+    return [vote for vote in votes if vote.claim.received_at < moment]
 
 
 async def votes_on(transaction: Transaction, releases: Mapping[str, Release]) -> dict[str, list[Vote]]:
@@ -149,11 +193,14 @@ def decide_one(
         tier = policy.tier_of(release)
     except Missing as error:
         return StoredDecision(release.id, ungoverned_view(error.sentence, policy), FOREVER), None
-    claims = [vote.claim for vote in votes]
-    withdrawn = frozenset((vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawn)
-    decision = evaluate(tier, policy, claims, withdrawn, now)
+    decision = _evaluated(policy, tier, votes, now)
     view = decision_view(decision, tier, policy)
-    return StoredDecision(release.id, view, holds_until(policy, claims, now)), decision
+    return StoredDecision(release.id, view, holds_until(policy, (vote.claim for vote in votes), now)), decision
+
+
+def _evaluated(policy: Policy, tier: Tier, votes: Sequence[Vote], now: datetime) -> Decision:
+    withdrawn = frozenset((vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawn)
+    return evaluate(tier, policy, [vote.claim for vote in votes], withdrawn, now)
 
 
 def obstacle_to(
@@ -170,28 +217,40 @@ def obstacle_to(
     asking = Asking(str(request.id), request.requester, pair)
     let_through = granted(approvals, asking, tier=tier, policy=policy, at=now, spent=())
     signed = asked.signed.get(request.release.id, frozenset())
-    return standing(request, tier, decision, signed=signed, granted=let_through)
+    obstacle = standing(request, tier, decision, signed=signed, granted=let_through)
+    if obstacle is None or request.decided_at is None or request.decided_under != policy.digest:
+        return obstacle
+    # A signer has told its decision under this very policy, and signs by the votes that it was made from: what came later is
+    # late. What takes those votes away since, a withdrawal or the end of a key, does so here as there.
+    before = _received_before(request.decided_at, asked.votes.get(request.release.id, ()))
+    return standing(request, tier, _evaluated(policy, tier, before, now), signed=signed, granted=let_through)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked of some releases, what of them is signed, and what people approved."""
+    """What was asked of some releases, what of them is signed, what people approved, and all votes on them."""
 
     requests: Sequence[SigningRequest]
     signed: Mapping[str, frozenset[bytes]]
     approvals: Mapping[tuple[str, bytes], Sequence[Given]]
+    votes: Mapping[str, Sequence[Vote]]
 
 
-async def asked_for(transaction: Transaction, decided: Decided) -> Asked:
+async def asked_for(transaction: Transaction, decided: Decided, votes: Mapping[str, Sequence[Vote]]) -> Asked:
     """Read the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
     requests = await transaction.requests(list(decided))
-    return await asked_beside(transaction, decided, requests) if requests else Asked((), {}, {})
+    return await asked_beside(transaction, decided, requests, votes) if requests else Asked((), {}, {}, votes)
 
 
-async def asked_beside(transaction: Transaction, decided: Decided, requests: Sequence[SigningRequest]) -> Asked:
+async def asked_beside(
+    transaction: Transaction,
+    decided: Decided,
+    requests: Sequence[SigningRequest],
+    votes: Mapping[str, Sequence[Vote]],
+) -> Asked:
     """What is to be known beside these requests for some releases."""
     ids = list(decided)
-    return Asked(requests, await transaction.signed_digests(ids), await transaction.approvals(ids))
+    return Asked(requests, await transaction.signed_digests(ids), await transaction.approvals(ids), votes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ MAX_REFUSALS: Final = 16
 
 
 def told_of_intake(
-    arrivals: Sequence[Arrival], withdrawals: Sequence[Withdrawal], asked: Sequence[SigningRequest]
+    arrivals: Sequence[Arrival], withdrawals: Sequence[Withdrawal], late: Sequence[LateDissentEntry]
 ) -> list[Outgoing]:
     """Entries of one intake transaction: what was received and withdrawn, and dissent that comes after a decision."""
     received = received_entries(
@@ -36,8 +36,20 @@ def told_of_intake(
         for arrival in arrivals
         for claim in arrival.claims
     )
-    entries: list[Entry] = [*received, *map(_withdrawn, withdrawals), *_late_dissent(arrivals, asked)]
+    entries: list[Entry] = [*received, *map(_withdrawn, withdrawals), *late]
     return [outgoing_of(entry) for entry in entries]
+
+
+def late_dissent(arrivals: Iterable[Arrival], asked: Sequence[SigningRequest]) -> Iterator[LateDissentEntry]:
+    """The votes for other bytes than those of a decision that was told before."""
+    decided = {request.release.id: request.sha256 for request in asked if request.decided_at is not None}
+    for arrival in arrivals:
+        for claim in arrival.claims:
+            chosen = decided.get(claim.release.id)
+            if chosen is not None and claim.sha256 not in (None, chosen):
+                yield LateDissentEntry(
+                    operator=arrival.operator, payload=arrival.payload_digest.hex(), release=claim.release.id
+                )
 
 
 def told_of_refusals(moves: Iterable[RequestMove], asked: Sequence[SigningRequest], policy: Policy) -> list[Outgoing]:
@@ -75,14 +87,3 @@ def _withdrawn(withdrawal: Withdrawal) -> WithdrawalEntry:
         release=withdrawal.release_id,
         envelope=hashlib.sha256(withdrawal.body).hexdigest(),
     )
-
-
-def _late_dissent(arrivals: Iterable[Arrival], asked: Sequence[SigningRequest]) -> Iterator[LateDissentEntry]:
-    decided = {request.release.id: request.sha256 for request in asked if request.decided_at is not None}
-    for arrival in arrivals:
-        for claim in arrival.claims:
-            chosen = decided.get(claim.release.id)
-            if chosen is not None and claim.sha256 not in (None, chosen):
-                yield LateDissentEntry(
-                    operator=arrival.operator, payload=arrival.payload_digest.hex(), release=claim.release.id
-                )

@@ -106,7 +106,7 @@ WITH stale AS (
     UNION (SELECT release_id FROM decisions WHERE holds_until <= clock_timestamp() LIMIT $2)
     UNION (SELECT d.release_id FROM signing_requests q JOIN decisions d USING (release_id)
            WHERE q.state = 'waiting' AND q.reason <> 'content-missing' AND q.not_before <= clock_timestamp()
-             AND d.state = 'reached' AND q.updated_at > d.decided_at
+             AND (d.state = 'reached' OR q.decided_under = $1) AND q.updated_at > d.decided_at
              AND (q.reason NOT IN ('policies-differ', 'policy-older', 'policy-changed') OR EXISTS (
                   SELECT FROM signer_status WHERE policy_digest = $1 AND NOT halted
                   AND at > clock_timestamp() - interval '30 seconds')) LIMIT $2)

@@ -67,7 +67,7 @@ class PostgresQueue:
             async with self._pool.acquire() as connection, connection.transaction():
                 await connection.execute(_SQL["lock_release_and_policy"], bytes.fromhex(job.request.release.id))
                 policy_moved = await connection.fetchval(
-                    _SQL["mark_decided"], job.request.id, job.fence, concluded.folded
+                    _SQL["mark_decided"], job.request.id, job.fence, concluded.folded, concluded.entry.entry
                 )
                 if policy_moved is None:
                     raise _too_late()

@@ -49,8 +49,9 @@ WITH told AS (
 )
 SELECT pg_notify('attestor_outbox', '') FROM told;
 
--- mark_decided: only with the fence; says whether a policy entry waits for the log, or stands in it from an index on
-UPDATE signing_requests SET decided_at = clock_timestamp()
+-- mark_decided: only with the fence, under the policy that the entry names; says whether a policy entry waits for the log, or stands in it from an index on
+UPDATE signing_requests SET decided_at = clock_timestamp(),
+    decided_under = convert_from($4::bytea, 'UTF8')::jsonb #>> '{policy,digest}'
 WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp()
 RETURNING EXISTS (SELECT FROM log_outbox WHERE kind = 'policy')
     OR EXISTS (SELECT FROM log_entries WHERE idx >= $3 AND kind = 'policy');

@@ -72,6 +72,7 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         created_at=row["created_at"],
         updated_at=row["updated_at"],
         decided_at=row["decided_at"],
+        decided_under=row["decided_under"],
         not_before=row["not_before"],
         lane=Lane(row["lane"]),
     )

@@ -42,6 +42,20 @@ FREE = Rate(per_minute=60_000_000, burst=100_000_000)
 PEER = "192.0.2.7"
 
 
+class Noting:
+    """A lookout that remembers what it was told, in order."""
+
+    def __init__(self):
+        self.dissents = []
+        self.late = []
+
+    def dissented(self, dissents):
+        self.dissents += [(each.operator, each.release_id) for each in dissents]
+
+    def dissented_late(self, dissents):
+        self.late += [(each.operator, each.release_id) for each in dissents]
+
+
 class Anybody(Gate):
     """A gate that tests bring attestations to as one peer where it does not matter which."""
 
@@ -62,6 +76,7 @@ class Ground:
         self.folder = folder
         self.owner = None
         self.sequence = None
+        self.lookout = Noting()
         self._log = AsyncExitStack()
 
     async def log(self, *, publish=True):
@@ -101,6 +116,7 @@ class Ground:
             now=clock,
             rates=Rates(**{"requests": FREE, "replays": FREE, "payloads": FREE, **rates}),
             ticks=ticks,
+            lookout=self.lookout,
         )
 
     async def sql(self, statement, *values):
