@@ -242,7 +242,7 @@ async def test_a_signer_killed_at_any_await_leaves_one_signature_or_a_request_to
     site, gpg, make_release, key, moments
 ):
     async with site.sequencing():
-        requests = await site.open_requests(make_release, 70 * len(moments))
+        requests = await site.open_requests(make_release, 100 * len(moments))
         deaths = await site.deaths(*(("signer", moment) for moment in moments))
         assert all(awaits > 50 for awaits in deaths.values()), deaths
         await site.refuse_inconsistency()
@@ -265,7 +265,7 @@ async def test_a_signer_killed_while_it_logs_its_policy_leaves_the_request_to_th
 
 async def test_a_follower_killed_at_any_step_leaves_a_memory_that_goes_on(site):
     async with site.sequencing():
-        requests = await site.open_requests(package, 100)
+        requests = await site.open_requests(package, 120)
         # The rebuilder first: each entry that a signer sealed adds to its steps.
         places = [("rebuilder", "before"), ("disk", "before"), *(("follower", moment) for moment in AWAITS)]
         deaths = await site.deaths(*places)
