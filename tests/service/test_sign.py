@@ -17,6 +17,7 @@ from attestor.hsm.connection import NodeSettings
 from attestor.service.ports import Concluded
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
+from tests.edges.store.logmakers import decision
 from tests.service.loghouse import caught_up, following
 from tests.service.makers import (
     BUILDER,
@@ -304,7 +305,8 @@ async def test_a_lease_that_really_runs_out_lets_the_next_signer_in_and_the_late
     await asyncio.sleep(0.4)
     second = await queue.claim(30)
     assert (first.fence, second.fence) == (1, 2)
-    for late in (queue.renew(first, 30), queue.decide(first, Concluded(None, (), None, 0, ())), queue.adopt(first)):
+    told = Concluded(decision(first.request.id), (), await queue.evidence(first), 0, ())
+    for late in (queue.renew(first, 30), queue.decide(first, told), queue.adopt(first)):
         with pytest.raises(Exception) as raised:
             await late
         assert raised.value.code == "lease-over"
