@@ -1,15 +1,16 @@
 """A log's history as the program writes it: policies, votes, decisions and signatures, sealed by the tests' signer."""
 
 import hashlib
+from functools import cache
 from uuid import UUID
 
+from attestor.core.authorisation import named_release
 from attestor.core.entries import (
     CountedVote,
     DecisionEntry,
     LateDissentEntry,
     NamedArtifact,
     NamedPolicy,
-    NamedRelease,
     PolicyEntry,
     SignatureEntry,
     WithdrawalEntry,
@@ -17,6 +18,7 @@ from attestor.core.entries import (
     received_entries,
     seal_entry,
 )
+from attestor.core.naming import parse_release
 from tests.logkeys import seal
 
 ANCHOR = "ef" * 16
@@ -28,13 +30,18 @@ def hexed(*parts):
     return hashlib.sha256(" ".join(map(str, parts)).encode()).hexdigest()
 
 
+@cache
+def release_of(number):
+    return parse_release("package", f"pkg:alpm/arch/p{number}@1-1?arch=any", f"p{number}-1-1-any.pkg.tar.zst")
+
+
 def request_of(number):
     return str(UUID(int=number))
 
 
 def received(number, operator="alice", *, body=b"", **changes):
     """*body* is the envelope's bytes."""
-    wanted = {"payload": hexed("payload", number, operator), "release": hexed("release", number)} | changes
+    wanted = {"payload": hexed("payload", number, operator), "release": release_of(number).id} | changes
     envelope = hashlib.sha256(body).digest()
     votes = [(operator, bytes.fromhex(wanted["payload"]), envelope, wanted["release"])]
     return encode_entry(received_entries(votes)[0])
@@ -46,9 +53,7 @@ def decision(number, *, verdict="sign", sealed_by="signer", operators=("alice", 
             "verdict": verdict,
             "request": request_of(number),
             "number": 0,
-            "release": NamedRelease(
-                id=hexed("release", number), kind="package", purl=f"pkg:alpm/arch/p{number}@1-1?arch=any", file_name="p"
-            ),
+            "release": named_release(release_of(number)),
             "artifact": NamedArtifact(size=1, sha256=hexed("file", number), sha512=hexed("file", number) * 2),
             "tier": "packages",
             "policy": NamedPolicy(serial=1, digest=POLICY),
@@ -70,7 +75,7 @@ def signature(number, at, *, sealed_by="signer", **changes):
     entry = SignatureEntry(
         **{
             "request": request_of(number),
-            "release": hexed("release", number),
+            "release": release_of(number).id,
             "sha256": hexed("file", number),
             "decision": at,
             "signature": hexed("signature", number),
@@ -93,7 +98,7 @@ def withdrawal(number, operator="carol"):
         WithdrawalEntry(
             operator=operator,
             payload=hexed("payload", number, operator),
-            release=hexed("release", number),
+            release=release_of(number).id,
             envelope=hexed("withdrawal", number),
         )
     )
@@ -101,9 +106,7 @@ def withdrawal(number, operator="carol"):
 
 def late_dissent(number, operator="dave"):
     return encode_entry(
-        LateDissentEntry(
-            operator=operator, payload=hexed("payload", number, operator), release=hexed("release", number)
-        )
+        LateDissentEntry(operator=operator, payload=hexed("payload", number, operator), release=release_of(number).id)
     )
 
 

@@ -2,12 +2,33 @@
 
 import pytest
 
+from attestor.core.entries import (
+    CanaryEntry,
+    NamedArtifact,
+    RevocationEntry,
+    SpentApproval,
+    encode_entry,
+    seal_entry,
+)
 from attestor.core.errors import Unavailable
 from attestor.core.seal import SealRing
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.tiles import parse_tile_path
 from attestor.service.logcheck import check_log
-from tests.loghistory import decision, hexed, history, late_dissent, policy, received, signature, withdrawal
+from tests.loghistory import (
+    ANCHOR,
+    KEY,
+    decision,
+    hexed,
+    history,
+    late_dissent,
+    policy,
+    received,
+    release_of,
+    request_of,
+    signature,
+    withdrawal,
+)
 from tests.logkeys import seal
 from tests.memorylog import SIGNER, MemoryLog
 
@@ -106,7 +127,7 @@ async def test_a_checkpoint_that_says_something_else_is_found(note, code):
 
 
 LAST = history(3)  # the policy, then two votes, decision (3, 8, 13), signature, late dissent of each
-RELEASE = hexed("release", 9)
+RELEASE = release_of(9).id
 
 
 @pytest.mark.parametrize(
@@ -135,7 +156,7 @@ RELEASE = hexed("release", 9)
         (
             [
                 decision(9, operators=(), request="00000000-0000-0000-0000-00000000aaaa"),
-                signature(9, 16, request="00000000-0000-0000-0000-00000000aaaa", release=hexed("release", 0)),
+                signature(9, 16, request="00000000-0000-0000-0000-00000000aaaa", release=release_of(0).id),
             ],
             [("decision-differs", 17), ("release-signed-twice", 17)],
         ),
@@ -152,6 +173,60 @@ RELEASE = hexed("release", 9)
 )  # fmt: skip
 async def test_an_entry_that_must_not_stand_there_is_found(added, expected):
     assert await found(MemoryLog([*LAST, *added])) == expected
+
+
+SPENT = (SpentApproval(action="release", approver="anna", document=hexed("approval")),)
+LATER = request_of(90)
+AGAIN = {"operators": (), "approvals": SPENT, "request": LATER}
+TAKEN_BACK = encode_entry(RevocationEntry(approval=hexed("approval")))
+CANARY = seal_entry(CanaryEntry(instance="signer-1", key=KEY, created="2026-03-01T12:00:00Z", anchor=ANCHOR), seal())
+
+
+@pytest.mark.parametrize(
+    ("added", "expected"),
+    [
+        ([decision(9, operators=(), approvals=SPENT), signature(9, 16)], []),
+        ([decision(9, operators=(), approvals=SPENT), decision(9, **AGAIN)], []),
+        ([decision(9, operators=(), approvals=SPENT), decision(9, **AGAIN), signature(9, 16)], []),
+        ([decision(9, operators=(), approvals=SPENT), decision(9, **AGAIN), signature(9, 17, request=LATER)],
+         [("approval-spent-twice", 18)]),
+        ([decision(9, operators=(), approvals=SPENT), decision(8, **AGAIN), signature(8, 17, request=LATER)], []),
+        ([decision(9, operators=(), approvals=SPENT, sealed_by="stranger"), decision(9, **AGAIN), signature(9, 17, request=LATER)],
+         [("seal-unknown", 16)]),
+        ([decision(9, operators=(), approvals=SPENT), TAKEN_BACK, signature(9, 16)], []),
+        ([TAKEN_BACK, decision(9, operators=(), approvals=SPENT)], []),
+        ([TAKEN_BACK, decision(9, operators=(), approvals=SPENT), signature(9, 17)], [("approval-revoked", 18)]),
+        ([TAKEN_BACK, TAKEN_BACK], [("entry-twice", 17)]),
+        ([CANARY], []),
+        ([CANARY.replace(b"signer-1", b"signer-2")], [("seal-invalid", 16)]),
+    ],
+)  # fmt: skip
+async def test_approvals_are_spent_once_and_not_after_they_were_taken_back(added, expected):
+    assert await found(MemoryLog([*LAST, *added])) == expected
+
+
+def re_signed(number, sha256, at, approvals=(), key=KEY):
+    changed = {"operators": (), "artifact": NamedArtifact(size=1, sha256=sha256, sha512=sha256 * 2), "key": key}
+    request = request_of(number)
+    return [
+        decision(0, request=request, approvals=approvals, **changed),
+        signature(0, at, request=request, sha256=sha256, key=key, signature=hexed(number)),
+    ]
+
+
+TO_RE_SIGN = (SpentApproval(action="re-sign", approver="anna", document=hexed("approval")),)
+
+
+async def test_a_second_digest_is_approved_once_and_both_are_known_from_there_on():
+    first, second = hexed("file", 0), hexed("another")
+    added = [
+        *re_signed(90, second, 16, TO_RE_SIGN),
+        *re_signed(91, second, 18, key="CD" * 20),
+        *re_signed(92, first, 20, key="EF" * 20),
+    ]
+    assert await found(MemoryLog([*LAST, *added])) == []
+    third = re_signed(93, hexed("third"), 22)
+    assert await found(MemoryLog([*LAST, *added, *third])) == [("release-signed-twice", 23)]
 
 
 async def test_without_a_policy_seals_are_believed():

@@ -16,7 +16,7 @@ from attestor.service import past as module
 from attestor.service.past import Past, within
 from attestor.store.log import PostgresLog
 from tests.edges.store.emptying import tamper
-from tests.loghistory import hexed, late_dissent, received
+from tests.loghistory import hexed, late_dissent, received, release_of
 from tests.logkeys import log_signer, witness_signer
 from tests.memorylog import MemoryLog
 from tests.plainmemory import PlainMemory
@@ -24,7 +24,7 @@ from tests.service.loghouse import past_over
 from tests.service.makers import ORIGIN, make_policy
 
 KEY = log_signer(ORIGIN)
-RELEASE = hexed("release", 0)
+RELEASE = release_of(0).id
 FIRST = ("alice", bytes.fromhex(hexed("payload", 0, "alice")))
 SECOND = ("bob", bytes.fromhex(hexed("payload", 0, "bob")))
 

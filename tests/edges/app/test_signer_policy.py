@@ -64,7 +64,7 @@ def signer():
     desk, deployment = Desk(log), SimpleNamespace(policy=FIRST, holds=FIRST)
     deployment.read_policy = lambda: deployment.holds
     signing = Sworn(FIRST, Conclusions(desk, past, FIRST, seal()))
-    process = SignerProcess(signing, past, desk, None, "signer-1", 0.001, seal(), PolicyFile(deployment))
+    process = SignerProcess(signing, past, desk, None, "signer-1", 0.001, seal(), PolicyFile(deployment), None)
     return SimpleNamespace(it=process, log=log, desk=desk, deployment=deployment)
 
 

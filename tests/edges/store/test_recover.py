@@ -18,7 +18,7 @@ from attestor.store.pool import Settings, connect
 from attestor.store.recover import PostgresRecovery
 from tests.edges.store.emptying import tamper
 from tests.edges.store.logmakers import KEY, enqueue, logged
-from tests.loghistory import hexed, history, late_dissent, received, signature, withdrawal
+from tests.loghistory import hexed, history, late_dissent, received, release_of, signature, withdrawal
 from tests.logkeys import seal, witness_signer
 from tests.memorylog import MemoryLog
 
@@ -164,8 +164,8 @@ async def test_what_the_log_names_and_the_database_lacks_is_said(stand, recovery
         ("bob", hexed("payload", 2, "bob")),
     ]
     assert done.payloads[1].sha256 == hashlib.sha256(b"two").digest(), "the first entry says which envelope"
-    assert [(named.operator, named.release) for named in done.withdrawals] == [("bob", hexed("release", 2))]
-    assert [named.release for named in done.signatures] == [hexed("release", 2)]
+    assert [(named.operator, named.release) for named in done.withdrawals] == [("bob", release_of(2).id)]
+    assert [named.release for named in done.signatures] == [release_of(2).id]
 
 
 async def test_what_the_database_holds_is_not_asked_for(stand, recovery):
