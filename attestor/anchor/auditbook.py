@@ -165,7 +165,8 @@ class FileAuditBook:
             fact = decided_of(entry, raw) if isinstance(entry, DecisionEntry) else None
             if fact is not None:
                 _fold(self._connection, index, fact)
-        self._connection.executescript(f"PRAGMA user_version={_FORMAT};COMMIT;")
+        self._connection.execute(f"PRAGMA user_version={_FORMAT}")
+        self._connection.execute("COMMIT")
 
     def _change(self, statement: str, *values: object) -> None:
         with _told(self._folder):

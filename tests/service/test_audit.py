@@ -1,148 +1,49 @@
 """A log that lies is found out by who reads it and looks at what it rests on; an honest one is found clean."""
 
-import asyncio
 import hashlib
 from contextlib import suppress
 from dataclasses import replace
 
-import msgspec
 import pytest
 
 from attestor.anchor.auditbook import FileAuditBook
 from attestor.core.auditing import Finding
-from attestor.core.bundle import Bundle, bundled_release, encode_bundle
 from attestor.core.entries import (
     CountedVote,
     LateDissentEntry,
     PolicyEntry,
     UncountedVote,
-    WithdrawalEntry,
     encode_entry,
     received_entries,
     seal_entry,
 )
-from attestor.core.errors import Conflict, Halted, Missing, Rejected, Unavailable
+from attestor.core.errors import Conflict, Halted, Rejected, Unavailable
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
-from attestor.openpgp.approvers import Approvers
-from attestor.service.audit import AGAIN, audit
-from attestor.service.auditports import Auditor
+from attestor.service.audit import AGAIN
 from attestor.service.examination import AT_ONCE
-from tests.bundles import ANCHOR, Log, Making, policy_file
+from tests.bundles import ANCHOR, policy_file
 from tests.loghistory import received
 from tests.logkeys import log_signer, seal
 from tests.memorylog import MemoryLog
-from tests.service.makers import ORIGIN, make_policy, package, payload_digest, vote, withdrawal
-
-KEY = log_signer(ORIGIN)
-OPERATORS = ("alice", "bob", "carol")
-FIRST = policy_file(operators=OPERATORS)
-SECOND = policy_file(operators=OPERATORS, serial=8)
-THIRD = policy_file(operators=OPERATORS, serial=9, seals=("another", "signer"))
-LAX = policy_file(operators=OPERATORS, threshold=2, dissent_limit=1, serial=8)
-DOUBTING = make_policy(serial=8, revoked=("alice",), dissent_limit=1).raw
-GOOD, BAD = b"These are the bytes.", b"These are others."
-
-
-class World:
-    """A service: its log, which anybody may write to here, and what it gives out."""
-
-    def __init__(self):
-        self.log = MemoryLog(signer=KEY)
-        self.envelopes = {}
-        self.signed = {}
-        self.spoilt = {}
-        self.fetching = self.most = 0
-
-    def tell(self, *entries):
-        """The index of the last one."""
-        self.log.grow(entries)
-        return self.log.size - 1
-
-    def policy(self, raw=FIRST, by="signer"):
-        parsed = parse_policy(raw, "policy.toml")
-        return self.tell(seal_entry(PolicyEntry(serial=parsed.serial, digest=parsed.digest, anchor=ANCHOR), seal(by)))
-
-    def receive(self, release, *votes, log=True):
-        """*votes* are (operator, content), and a key where it does not bear the operator's name."""
-        for operator, content, *key in votes:
-            body, payload = vote(release, content, *(key or [operator])), payload_digest(release, content)
-            self.envelopes[release.id, operator, payload.hex()] = body
-            if log:
-                entries = received_entries([(operator, payload, hashlib.sha256(body).digest(), release.id)])
-                self.tell(*map(encode_entry, entries))
-
-    def withdraw(self, release, operator, content, log=True):
-        """The withdrawal's bytes, for the evidence."""
-        payload = payload_digest(release, content)
-        body = withdrawal(release, payload, operator)
-        entry = WithdrawalEntry(
-            operator=operator, payload=payload.hex(), release=release.id, envelope=hashlib.sha256(body).hexdigest()
-        )
-        if log:
-            self.tell(encode_entry(entry))
-        return body
-
-    def decide(self, making, by="signer"):
-        return self.tell(seal_entry(making.decision(), seal(by)) if by else encode_entry(making.decision()))
-
-    def sign(self, making, index, by="signer"):
-        raw = self.log.stored[index] if index < self.log.size else b""
-        decision = making.decision()
-        signature, summary = making.signature(index), making.summary(decision, index, raw)
-        signed = making.signed(decision, index, signature, summary)
-        at = self.tell(seal_entry(signed, seal(by)))
-        self.signed.setdefault(making.release.id, (making, index, at, signature, summary))
-        return at
-
-    async def envelope(self, release_id, operator, payload):
-        return await self._given(self.envelopes.get((release_id, operator, payload)))
-
-    async def bundle(self, release_id):
-        if release_id not in self.signed:
-            return await self._given(None)
-        making, index, at, signature, summary = self.signed[release_id]
-        log = Log(tuple(self.log.stored), signer=KEY)
-        bundle = Bundle(
-            release=bundled_release(making.release),
-            artifact=making.artifact(),
-            policy=making.policy,
-            evidence=making.dossier[0].raw,
-            envelopes=tuple(body for _, _, body, _ in making.weighed),
-            withdrawals=making.withdrawals,
-            signature=signature,
-            decision=log.logged(index),
-            signed=log.logged(at),
-            summary=summary,
-        )
-        return await self._given(encode_bundle(replace(bundle, **self.spoilt)))
-
-    async def _given(self, body):
-        self.fetching += 1
-        self.most = max(self.most, self.fetching)
-        await asyncio.sleep(0)
-        self.fetching -= 1
-        if body is None:
-            raise Missing("gone", "It is not here.")
-        return body
-
-
-def making(*votes, release=None, content=GOOD, **more):
-    release = release or package()
-    envelopes = tuple((operator, vote(release, said, *(key or [operator]))) for operator, said, *key in votes)
-    return Making(**({"policy": FIRST, "release": release, "content": content, "envelopes": envelopes} | more))
-
-
-AGREED = (("alice", GOOD), ("bob", GOOD))
-
-
-def released(world, *votes, by="signer", release=None, **more):
-    """One release as an honest service brings it out; the index of its decision."""
-    made = making(*(votes or AGREED), release=release, **more)
-    world.receive(made.release, *(votes or AGREED))
-    index = world.decide(made, by)
-    world.sign(made, index, by)
-    return index
+from tests.service.auditworld import (
+    AGREED,
+    BAD,
+    DOUBTING,
+    FIRST,
+    GOOD,
+    KEY,
+    LAX,
+    OPERATORS,
+    SECOND,
+    THIRD,
+    World,
+    looked,
+    making,
+    other,
+    released,
+)
+from tests.service.makers import ORIGIN, package, payload_digest, vote
 
 
 @pytest.fixture
@@ -160,18 +61,10 @@ def world():
 def look(world, book):
     """`await look()` audits; what it waits for, and the codes with the indices that nobody acknowledged."""
 
-    async def once(policies=(FIRST, SECOND), progress=lambda _done, _of: None, served=world):
-        parsed = [parse_policy(raw, "policy.toml") for raw in policies]
-        waits = await audit(
-            Auditor(world.log, served, book, {one.digest: one for one in parsed}, Approvers().verify), progress
-        )
-        return waits, [(finding.code, finding.index) for finding in book.findings(100)]
+    async def once(policies=(FIRST, SECOND), **more):
+        return await looked(world, book, policies, **more)
 
     return once
-
-
-def other(entry, **changes):
-    return msgspec.structs.replace(entry, **changes)
 
 
 # --- honest ---
@@ -756,7 +649,7 @@ async def test_it_goes_on_where_it_was_stopped(world, book, look):
 async def test_nothing_is_fetched_for_what_was_judged(world, look):
     plain(world)
     await look()
-    assert await look(served=None) == (None, [])
+    assert await look(served=object()) == (None, [])
 
 
 async def test_few_are_fetched_at_the_same_time(world, look):
