@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from attestor.core.entries import Outgoing
+from attestor.core.entries import Outgoing, read_entry
 from attestor.core.errors import Conflict
 from attestor.core.lifecycle import State
 from attestor.service.ports import SignerStatus
@@ -79,7 +79,9 @@ async def test_a_decision_is_told_with_what_it_names_and_its_time(stand, queue):
     assert await hints() == [""]
     kept = await stand.owner.fetch("SELECT sha256, body FROM log_documents")
     assert [tuple(row) for row in kept] == [(document_.sha256, document_.body)]
-    assert (await request_row(stand))["decided_at"] is not None
+    row = await request_row(stand)
+    assert row["decided_at"] is not None
+    assert row["decided_under"] == read_entry(decision(ONE).entry).policy.digest
     # A later decision names the same documents, and has the next number.
     await queue.decide(job, concluded(decision(ONE, number=1), [document_], await queue.evidence(job), 0))
     assert len(await told(stand)) == 2

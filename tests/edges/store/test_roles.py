@@ -178,6 +178,7 @@ API_CANNOT = [
     REPORT,
     "UPDATE signer_status SET halted = false",
     "UPDATE signing_requests SET decided_at = now()",
+    "UPDATE signing_requests SET decided_under = 'p'",
     "SELECT * FROM log_outbox",
     "SELECT * FROM log_refused",
     "SELECT * FROM log_witnesses",
@@ -247,6 +248,7 @@ SIGNER_CAN = [
     REPORT,
     "UPDATE signer_status SET halted = true",
     "UPDATE signing_requests SET decided_at = now()",
+    "UPDATE signing_requests SET decided_under = 'p'",
     "; ".join(SIGN),
 ]
 _OF_OTHERS = (
