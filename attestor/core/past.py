@@ -196,6 +196,10 @@ class RulesPast:
     """SHA-256 of what the database before this one lists, of the same line and architecture, where the log names it."""
 
 
+NO_PAST: Final = RulesPast(newest=None, used=0, window=None, unspendable=frozenset())
+"""For who asks nothing of it."""
+
+
 def facts_of(index: int, raw: bytes, ring: SealRing) -> tuple[Fact, ...]:
     """Read one entry's facts. Raises ``Halted`` ``entry-unreadable``: what cannot be read may hide a dissent."""
     try:

@@ -168,6 +168,11 @@ class Tier:
         """How many people must approve *action*; 0 where the tier knows no such exception."""
         return self.approvals.needed(action) if self.approvals is not None else 0
 
+    @property
+    def asks_of_past(self) -> bool:
+        """Whether other releases have to do with what may be signed."""
+        return self.version_order is not VersionOrder.NONE or self.quota is not None or self.compare_predecessor
+
     def rules(self) -> dict[str, object]:
         """Every rule by name as built-in values, sets in order: what an approval is bound to."""
         return {

@@ -10,7 +10,7 @@ from typing import Final
 from attestor.core.approvals import Asking, Verify, granted
 from attestor.core.authorisation import Judgement, Seen, Weighed, at_first_sight, judge
 from attestor.core.obstacles import Never, NotNow
-from attestor.core.past import LoggedDecision, Remembered, RulesPast, RulesQuestion
+from attestor.core.past import NO_PAST, LoggedDecision, Remembered, RulesPast, RulesQuestion
 from attestor.core.policy import Policy, Tier
 from attestor.core.predecessor import Packages, read_packages
 from attestor.core.quorum import Decision
@@ -110,17 +110,7 @@ async def weighed_case(signing: Signing, case: Case, logged: LoggedDecision | No
     moment = logged.created if logged is not None else signing.now().replace(microsecond=0)
     named = {bytes.fromhex(spent.document) for spent in logged.entry.approvals} if logged is not None else None
     approvals = [each for each in case.sight.approvals if named is None or each.digest in named]
-    question = RulesQuestion(
-        release=request.release,
-        sha256=request.sha256,
-        tier=case.tier.name,
-        signing_key=case.tier.signing_key,
-        period=case.tier.quota.period if case.tier.quota is not None else None,
-        moment=moment,
-        approvals=frozenset(each.digest for each in approvals),
-        before=logged.index if logged is not None else None,
-    )
-    past = await signing.past.rules(question)
+    past = await _past_of(signing, case, frozenset(each.digest for each in approvals), moment, logged)
     asking = Asking(str(request.id), request.requester, (request.release.id, request.sha256.hex()))
     let_through = granted(approvals, asking, tier=case.tier, policy=signing.policy, at=moment, spent=past.unspendable)
     return Weighed(
@@ -131,6 +121,24 @@ async def weighed_case(signing: Signing, case: Case, logged: LoggedDecision | No
         moment=moment,
         predecessor=await _predecessor(signing, case, past),
     )
+
+
+async def _past_of(
+    signing: Signing, case: Case, approvals: frozenset[bytes], moment: datetime, logged: LoggedDecision | None
+) -> RulesPast:
+    if not (case.tier.asks_of_past or approvals):
+        return NO_PAST
+    question = RulesQuestion(
+        release=case.job.request.release,
+        sha256=case.job.request.sha256,
+        tier=case.tier.name,
+        signing_key=case.tier.signing_key,
+        period=case.tier.quota.period if case.tier.quota is not None else None,
+        moment=moment,
+        approvals=approvals,
+        before=logged.index if logged is not None else None,
+    )
+    return await signing.past.rules(question)
 
 
 async def _predecessor(signing: Signing, case: Case, past: RulesPast) -> Packages | None:
