@@ -112,7 +112,7 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
         pool = await stack.enter_async_context(connect(settings))
         listener = await stack.enter_async_context(listening(settings))
         queue = PostgresQueue(pool, listener)
-        await stack.enter_async_context(_telling_what_halts(queue, config))
+        await stack.enter_async_context(_telling_what_halts(queue, config, file))
         memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
         steady = await asyncio.to_thread(SteadyClock, config.signer.anchor, now)
         seal = seal_of(config, view)
@@ -134,7 +134,7 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
 
 
 @asynccontextmanager
-async def _telling_what_halts(queue: Queue, config: Config) -> AsyncIterator[None]:
+async def _telling_what_halts(queue: Queue, config: Config, file: PolicyFile) -> AsyncIterator[None]:
     try:
         yield
     except (Halted, ExceptionGroup) as error:
@@ -148,7 +148,7 @@ async def _telling_what_halts(queue: Queue, config: Config) -> AsyncIterator[Non
             code=halted.code,
             sentence=halted.sentence,
             anchor_size=0,
-            policy_digest=config.policy.digest,
+            policy_digest=file.policy.digest,
         )
         # What lies may well not take it down either: the process says it by its end as well.
         with suppress(AttestorError):
