@@ -234,7 +234,7 @@ def granted(  # noqa: PLR0913 - an approval is bound to every one of these
 ) -> Granted:
     """Say which exceptions enough people let through; *spent* holds the digests of approvals that are spent or revoked."""
     counting: dict[Action, dict[str, Approval]] = {}
-    for approval in sorted(approvals, key=lambda each: each.digest):
+    for approval in sorted(approvals, key=_in_order):
         if approval.digest not in spent and why_not(approval, asking, tier=tier, policy=policy, at=at) is None:
             people = counting.setdefault(Action(approval.document.action), {})
             people.setdefault(approval.person, approval)
@@ -284,8 +284,13 @@ def _rules_digest(tier: Tier, suspended: frozenset[str]) -> str:
     return hashlib.sha256(canonical.encode(tier.rules() | {"suspended": sorted(suspended)})).hexdigest()
 
 
+def _in_order(approval: Approval) -> tuple[bytes, str, str, bytes]:
+    """By what was signed; two people may have signed the very same document, and one person twice."""
+    return approval.digest, approval.approver, approval.given.key, approval.given.signature
+
+
 def _first(people: Mapping[str, Approval], needed: int) -> tuple[Approval, ...]:
-    return tuple(sorted(people.values(), key=lambda each: each.digest))[:needed]
+    return tuple(sorted(people.values(), key=_in_order))[:needed]
 
 
 def _window(document: ApprovalDocument) -> tuple[datetime, datetime]:
@@ -321,9 +326,9 @@ def _refuse_too_large(given: Given) -> None:
 
 
 def spent_of(approvals: Iterable[Approval]) -> tuple[SpentApproval, ...]:
-    """As a decision entry names them: in the order of action and document."""
+    """As a decision entry names them: in the order of action, document and approver."""
     named = (
         SpentApproval(action=each.document.action, approver=each.approver, document=each.digest.hex())
         for each in approvals
     )
-    return tuple(sorted(named, key=lambda each: (each.action, each.document)))
+    return tuple(sorted(named, key=lambda each: (each.action, each.document, each.approver)))
