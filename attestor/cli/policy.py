@@ -81,6 +81,11 @@ def _log_rows(log: "LogGovernance") -> list[tuple[str, str]]:
     ]
 
 
+def _versions(tier: "TierGovernance") -> str:
+    order = "in any order" if tier.version_order == "none" else f"only newer ones, by {tier.version_order}"
+    return f"{order}; packages may neither go back nor vanish" if tier.compares_predecessor else order
+
+
 def _rows(tier: "TierGovernance") -> list[tuple[str, str]]:
     stoppers = "; ".join(f"{one.operator} (by {' or '.join(one.how)})" for one in tier.stoppers)
     return [
@@ -90,6 +95,12 @@ def _rows(tier: "TierGovernance") -> list[tuple[str, str]]:
         ("dissent", f"{tier.dissent_limit} tolerated"),
         ("asked by", f"{', '.join(tier.requesters)} from {', '.join(tier.networks)}"),
         ("signed with", tier.signing_key),
+        ("versions", _versions(tier)),
+        ("quota", tier.quota or "none"),
+        (
+            "approvals",
+            ", ".join(f"{action} by {people}" for action, people in tier.approvals.items()) or "none can be given",
+        ),
         ("could be stopped by", stoppers or "no single operator"),
         *(("warning", warning) for warning in tier.warnings),
     ]

@@ -6,7 +6,9 @@ from typing import Final
 
 import msgspec
 
-from attestor.core.policy import OperatorKey, Policy, PurlPattern, Tier
+from attestor.core.policy import ApproverKey, OperatorKey, Policy, PurlPattern, Tier
+from attestor.core.tierrules import Action
+from attestor.core.versions import VersionOrder
 
 EXPIRES_SOON: Final = timedelta(days=30)
 
@@ -34,6 +36,12 @@ class TierGovernance(msgspec.Struct, frozen=True, rename="camel"):
     requesters: tuple[str, ...]
     networks: tuple[str, ...]
     signing_key: str
+    version_order: str
+    compares_predecessor: bool
+    quota: str | None
+    """``LIMIT a PERIOD``."""
+    approvals: dict[str, int]
+    """Action to how many people may let it through; what is not here, nobody may."""
     stoppers: tuple[Stopper, ...]
     warnings: tuple[str, ...]
 
@@ -90,8 +98,12 @@ def _tier(tier: Tier, policy: Policy, now: datetime) -> TierGovernance:
         requesters=tuple(sorted(tier.requesters)),
         networks=tier.places,
         signing_key=tier.signing_key,
+        version_order=tier.version_order.value,
+        compares_predecessor=tier.compare_predecessor,
+        quota=f"{tier.quota.limit} a {tier.quota.period}" if tier.quota is not None else None,
+        approvals={action.value: tier.needs(action) for action in Action if tier.needs(action)},
         stoppers=tuple(_stoppers(tier, able)),
-        warnings=tuple(_warnings(tier, able, policy)),
+        warnings=(*_warnings(tier, able, policy), *_rule_warnings(tier, policy, now)),
     )
 
 
@@ -133,6 +145,22 @@ def _warnings(tier: Tier, able: frozenset[str], policy: Policy) -> Iterator[str]
         yield f"{name} cannot vote: no key of it that covers this tier is in force"
 
 
+def _rule_warnings(tier: Tier, policy: Policy, now: datetime) -> Iterator[str]:
+    if tier.version_order is VersionOrder.NONE:
+        yield "no version_order: an older version than the newest one may be signed"
+    if tier.single_builder and tier.quota is None:
+        yield "no quota: its one builder may have any number signed"
+    able = {policy.persons[key.approver] for key in policy.approver_keys.values() if key.refusal_at(now) is None}
+    for requester in sorted(tier.requesters):
+        left = len(able - {policy.persons_of_requesters.get(requester)})
+        for action in Action:
+            if tier.needs(action) > left:
+                yield (
+                    f"{action} needs {tier.needs(action)} people, and {left} could approve what {requester} asks: "
+                    "the others are its own person, or have no key in force"
+                )
+
+
 def _idle_operators(policy: Policy) -> Iterator[str]:
     voting = frozenset[str]().union(*(tier.operators for tier in policy.tiers))
     for name in sorted(policy.operators - voting):
@@ -140,9 +168,11 @@ def _idle_operators(policy: Policy) -> Iterator[str]:
 
 
 def _ending_keys(policy: Policy, now: datetime) -> Iterator[str]:
-    for held in sorted(policy.keys.values(), key=lambda key: (key.operator, key.public_key.fingerprint)):
-        if not held.revoked and now < held.valid_until <= now + EXPIRES_SOON:
-            yield (
-                f"operator {held.operator}: key {held.public_key.fingerprint[:16]} expires on "
-                f"{held.valid_until:%Y-%m-%d}, in {(held.valid_until - now).days} days"
-            )
+    held: list[tuple[str, str, OperatorKey | ApproverKey]] = [
+        *(("operator " + key.operator, key.public_key.fingerprint[:16], key) for key in policy.keys.values()),
+        *(("approver " + key.approver, key.fingerprint, key) for key in policy.approver_keys.values()),
+    ]
+    for owner, fingerprint, key in sorted(held, key=lambda one: one[:2]):
+        if not key.revoked and now < key.valid_until <= now + EXPIRES_SOON:
+            days = (key.valid_until - now).days
+            yield f"{owner}: key {fingerprint} expires on {key.valid_until:%Y-%m-%d}, in {days} days"
