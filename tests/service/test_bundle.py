@@ -1,5 +1,6 @@
 """What the service makes of the database's parts and the log: a bundle that a stranger's check accepts, or a reason."""
 
+import hashlib
 from dataclasses import replace
 
 import pytest
@@ -10,12 +11,25 @@ from attestor.core.tlog.cosignature import cosign
 from attestor.core.tlog.tlogproof import parse_tlog_proof
 from attestor.service.bundle import bundle
 from attestor.service.logports import Archived
-from tests.bundles import CONTENT, ORIGIN, Making, checked, measured, policy_file
+from tests.approvers import approval, given, manifest_of
+from tests.bundles import CONTENT, ORIGIN, Making, checked, measured, parsed, policy_file
 from tests.logkeys import log_signer, witness_signer
 from tests.memorylog import MemoryLog
 from tests.service.makers import package, vote, withdrawal
 
 MADE = Making()
+RULED = policy_file(rules="approvals = { hours = 24, release = 1 }", approvers=("anna",))
+MANIFEST = manifest_of((package().id, hashlib.sha256(CONTENT).hexdigest()), ("0" * 64, "1" * 64))
+APPROVED = Making(
+    policy=RULED,
+    approvals=(
+        given(
+            "anna",
+            approval("release", package(), hashlib.sha256(CONTENT).hexdigest(), parsed(RULED), manifest=MANIFEST),
+            manifest=MANIFEST,
+        ),
+    ),
+)
 WITNESSED = policy_file(witnesses={"w": "https://w.example"}, quorum=1)
 
 
@@ -32,7 +46,8 @@ class Kept:
 def kept(made=MADE, **changes):
     """What a database holds of what the bundle was made of, and a log of 300 entries in which its entries stand."""
     parts = made.bundle()
-    digest = {body: measured(body).sha256 for body in (parts.policy, parts.evidence, parts.summary)}
+    bodies = (parts.policy, parts.evidence, parts.summary, *parts.manifests)
+    digest = {body: measured(body).sha256 for body in bodies}
     index, last = 6, 299
     entries = [b"entry %d" % number for number in range(300)]
     assert parse_tlog_proof(parts.decision.proof).index == index
@@ -89,6 +104,22 @@ async def test_cosignatures_of_witnesses_whom_its_policy_names_stay_and_others_g
     made = read_bundle(await bundle(package().id, archive, log))
     assert checked(made, policy=WITNESSED)
     assert parse_tlog_proof(made.signed.proof).checkpoint.count("— ".encode()) == 2
+
+
+async def test_a_manifest_that_an_approval_names_comes_along():
+    archive, log = kept(APPROVED)
+    made = read_bundle(await bundle(package().id, archive, log))
+    assert made.manifests == (MANIFEST,)
+    assert "approvals" in {check.name for check in checked(made, policy=RULED)}
+
+
+async def test_a_lost_manifest_is_the_operator_s_to_restore():
+    archive, log = kept(APPROVED)
+    del archive.archived.documents[hashlib.sha256(MANIFEST).digest()]
+    with pytest.raises(Unavailable) as caught:
+        await bundle(package().id, archive, log)
+    assert caught.value.code == "bundle-incomplete"
+    assert hashlib.sha256(MANIFEST).hexdigest() in caught.value.sentence
 
 
 async def test_what_is_not_signed_has_none():

@@ -1,12 +1,17 @@
 """What a bundle is made of: all of a release that is signed and unsealed, and nothing of one that is not."""
 
 import hashlib
+from types import SimpleNamespace
 
 import pytest
 
+from attestor.core.approvals import ApprovalDocument, Given, encode_approval
+from attestor.core.dossier import dossier
+from attestor.core.entries import SpentApproval
 from attestor.core.errors import Unavailable
 from attestor.store.archive import PostgresArchive
 from attestor.store.queue import PostgresQueue
+from tests.approvers import manifest_of
 from tests.edges.store.emptying import tamper
 from tests.edges.store.logmakers import decision, request_id, signature
 from tests.edges.store.seeds import (
@@ -22,8 +27,30 @@ from tests.edges.store.seeds import (
     made,
 )
 
+SAID = {
+    "origin": "attestor.example.org",
+    "action": "release",
+    "tier": "packages",
+    "rules": "0a" * 32,
+    "reason": "0b" * 32,
+    "not_before": "2026-03-01T00:00:00Z",
+    "until": "2026-03-02T00:00:00Z",
+}
 EVIDENCE, SUMMARY, POLICY = document(b"evidence"), document(b"summary"), document(b"policy")
 ONE = request_id(1)
+MANIFEST = document(manifest_of((P.id, SHA256.hex())))
+APPROVALS = [
+    Given("key", encode_approval(ApprovalDocument(**SAID, nonce=f"{number:032x}", **what)), b"signature")
+    for number, what in enumerate(
+        (
+            {"manifest": MANIFEST.sha256.hex()},
+            {"manifest": MANIFEST.sha256.hex()},
+            {"request": str(ONE), "release": P.id, "digest": SHA256.hex()},
+        )
+    )
+]
+APPROVED = document(dossier((), (), SimpleNamespace(tally=SimpleNamespace(uncounted=())), APPROVALS).raw)
+SPENT = tuple(SpentApproval(action="release", approver="anna", document=each.digest.hex()) for each in APPROVALS)
 
 
 @pytest.fixture
@@ -31,8 +58,7 @@ async def archive(stand):
     return PostgresArchive(await stand.pool("api"))
 
 
-@pytest.fixture
-async def entries(stand, sequencer):
+async def signed(stand, sequencer, evidence, *others, **more):
     """Sign P; its decision is entry 0, and its signature's entry waits in the outbox."""
     await add_release(stand.owner)
     await add_vote(stand.owner, "alice", b"a", b"alice's envelope")
@@ -41,12 +67,17 @@ async def entries(stand, sequencer):
     await add_request(stand.owner)
     queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
     job = await queue.claim(60)
-    decided = decision(ONE, evidence=EVIDENCE.sha256.hex())
-    await queue.decide(job, concluded(decided, [EVIDENCE, POLICY], await queue.evidence(job), 0))
+    decided = decision(ONE, evidence=evidence.sha256.hex(), **more)
+    await queue.decide(job, concluded(decided, [evidence, POLICY, *others], await queue.evidence(job), 0))
     await sequencer(await stand.book()).sequence()
-    signed = signature(ONE, release=P.id, summary=SUMMARY.sha256.hex())
-    await queue.signed(job, made(), signed, [SUMMARY])
-    return decided.entry, signed.entry
+    told = signature(ONE, release=P.id, summary=SUMMARY.sha256.hex())
+    await queue.signed(job, made(), told, [SUMMARY])
+    return decided.entry, told.entry
+
+
+@pytest.fixture
+async def entries(stand, sequencer):
+    return await signed(stand, sequencer, EVIDENCE)
 
 
 async def test_a_release_is_archived_once_it_is_unsealed(stand, archive, entries, sequencer):
@@ -59,6 +90,20 @@ async def test_a_release_is_archived_once_it_is_unsealed(stand, archive, entries
     assert archived.documents == {one.sha256: one.body for one in (EVIDENCE, SUMMARY, POLICY)}
     assert archived.envelopes == (b"alice's envelope", b"bob's envelope")
     assert archived.withdrawals == (b"bob's withdrawal",)
+
+
+async def test_manifests_that_approvals_name_are_archived_too(stand, archive, sequencer):
+    await signed(stand, sequencer, APPROVED, MANIFEST, approvals=SPENT)
+    await sequencer(await stand.book()).sequence()
+    archived = await archive.signed(P.id)
+    assert archived.documents == {one.sha256: one.body for one in (APPROVED, SUMMARY, POLICY, MANIFEST)}
+
+
+async def test_evidence_that_cannot_be_read_names_no_manifest(stand, archive, sequencer):
+    await signed(stand, sequencer, EVIDENCE, approvals=SPENT)
+    await sequencer(await stand.book()).sequence()
+    archived = await archive.signed(P.id)
+    assert archived.documents == {one.sha256: one.body for one in (EVIDENCE, SUMMARY, POLICY)}
 
 
 async def test_nobody_knows_of_another_release(archive, entries):
