@@ -5,7 +5,6 @@ and is the audit's to say (:mod:`attestor.core.auditrules`).
 """
 
 from datetime import datetime
-from typing import Final
 
 from attestor.core.approvals import NONE_GRANTED, Asking, Granted, Verify, granted, spent_of, verified
 from attestor.core.bundleplace import place, refuse
@@ -15,8 +14,6 @@ from attestor.core.policy import Policy, Tier
 from attestor.core.quota import may_count_in
 from attestor.core.tierrules import Action
 from attestor.core.versions import VersionOrder
-
-_CODE: Final = "bundle-approvals"
 
 
 def approved(  # noqa: PLR0913 - what the count rests on, one each
@@ -32,7 +29,7 @@ def approved(  # noqa: PLR0913 - what the count rests on, one each
     if not decision.approvals:
         _refuse_named_for_nothing(decision)
         return NONE_GRANTED
-    with place(_CODE, "approvals"):
+    with place("bundle-approvals", "approvals"):
         approvals = [verified(given, policy, verify, created) for given in weighed.approvals]
     asking = Asking(decision.request, _requester(decision, tier), (decision.release.id, decision.artifact.sha256))
     let_through = granted(approvals, asking, tier=tier, policy=policy, at=created, spent=())
@@ -44,7 +41,7 @@ def _refuse_other_documents(weighed: Weighed, decision: DecisionEntry) -> None:
     spent = [each.document for each in decision.approvals]
     if sorted(spent) != [given.digest.hex() for given in weighed.approvals]:
         refuse(
-            _CODE,
+            "bundle-approvals",
             f"The decision spends {len(spent)} approvals, and the evidence holds {len(weighed.approvals)}, or others.",
         )
 
@@ -64,17 +61,23 @@ def _refuse_other_period(decision: DecisionEntry, tier: Tier, created: datetime)
 
 def _refuse_unneeded(actions: set[Action], tier: Tier) -> None:
     if tier.needs(Action.RELEASE) and Action.RELEASE not in actions:
-        refuse(_CODE, f"Tier {tier.name} signs nothing without approval, and the decision names none of the release.")
+        refuse(
+            "bundle-approvals",
+            f"Tier {tier.name} signs nothing without approval, and the decision names none of the release.",
+        )
     if Action.QUOTA in actions and tier.quota is None:
-        refuse(_CODE, f"The decision spends approvals beyond the quota, and tier {tier.name} has none.")
+        refuse("bundle-approvals", f"The decision spends approvals beyond the quota, and tier {tier.name} has none.")
     if Action.DOWNGRADE in actions and tier.version_order is VersionOrder.NONE and not tier.compare_predecessor:
-        refuse(_CODE, f"The decision spends approvals of a downgrade, and versions have no order in tier {tier.name}.")
+        refuse(
+            "bundle-approvals",
+            f"The decision spends approvals of a downgrade, and versions have no order in tier {tier.name}.",
+        )
 
 
 def _refuse_named_for_nothing(decision: DecisionEntry) -> None:
     if decision.requester is not None:
         refuse(
-            _CODE,
+            "bundle-approvals",
             f"The decision names {decision.requester} as who asked, and no approval that this would be asked for.",
         )
 
@@ -82,7 +85,8 @@ def _refuse_named_for_nothing(decision: DecisionEntry) -> None:
 def _requester(decision: DecisionEntry, tier: Tier) -> str:
     if decision.requester is None or decision.requester not in tier.requesters:
         refuse(
-            _CODE, f"The decision does not name a requester of tier {tier.name}, so none could be told from approvers."
+            "bundle-approvals",
+            f"The decision does not name a requester of tier {tier.name}, so none could be told from approvers.",
         )
     return decision.requester
 
@@ -93,7 +97,7 @@ def _refuse_other_count(let_through: Granted, decision: DecisionEntry, tier: Tie
         actions = sorted({Action(spent.action) for spent in decision.approvals})
         asked = ", ".join(f"{tier.needs(action)} for {action}" for action in actions)
         refuse(
-            _CODE,
+            "bundle-approvals",
             f"The decision names {len(decision.approvals)} approvals, and {len(counted)} count: tier {tier.name} asks for exactly as "
             f"many people as these, none of them who asked: {asked or 'nobody'}.",
         )

@@ -114,7 +114,9 @@ def decision(*, counted=0, uncounted=0, approvals=0, length=LONGEST, **changes):
             SpentApproval(action="downgrade", approver=name(number, length), document=HEX)
             for number in range(approvals)
         ),
+        "requester": name(0, length),
         "period": "9999-12-31",
+        "packages": HEX,
         "anchor": ANCHOR,
     }
     return DecisionEntry(**(said | changes))
