@@ -24,19 +24,21 @@ def key(name, approver=None, **changes):
     return ApproverKey(approver or name, "ssh", "", name, **(values | changes))
 
 
+_MADE = make_policy()
+
+
 def policy_of(tier_changes=None, **changes):
     """Tier packages with :data:`RULES`; dora has two keys, and boss answers for the requester."""
-    made = make_policy()
-    [packages] = [tier for tier in made.tiers if tier.name == "packages"]
+    [packages] = [tier for tier in _MADE.tiers if tier.name == "packages"]
     tier = dataclasses.replace(packages, **({"approvals": RULES} | (tier_changes or {})))
     keys = {each.fingerprint: each for each in (*map(key, PEOPLE), key("dora-2", "dora"))}
     values = {
-        "tiers": (tier, *(each for each in made.tiers if each is not packages)),
+        "tiers": (tier, *(each for each in _MADE.tiers if each is not packages)),
         "approver_keys": keys,
         "persons": {name: name for name in PEOPLE},
         "persons_of_requesters": {"build-service": "boss"},
     }
-    return dataclasses.replace(made, **(values | changes))
+    return dataclasses.replace(_MADE, **(values | changes))
 
 
 POLICY = policy_of()
