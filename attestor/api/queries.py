@@ -1,6 +1,7 @@
 """The query strings that are read, as types; a parameter that is unknown, doubled or badly encoded is refused."""
 
 import json
+from datetime import datetime
 from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import parse_qsl
 
@@ -33,6 +34,21 @@ class ReleasesQuery(Query, frozen=True):
     state: Literal["pending", "reached", "disputed"] | UnsetType = UNSET
     cursor: Text | UnsetType = UNSET
     limit: Limit = 100
+
+
+class BundleQuery(Query, frozen=True):
+    """Of which bytes: the first that were signed, where no digest is given."""
+
+    digest: Sha256Hex | UnsetType = UNSET
+
+
+class SuspectsQuery(Query, frozen=True):
+    """Which revoked keys, and what was received since when; ``limit`` is how many signed releases are looked through."""
+
+    operator: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}\Z")] | UnsetType = UNSET
+    since: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
+    cursor: Text | UnsetType = UNSET
+    limit: Limit = MAX_PAGE
 
 
 class RequestsQuery(Query, frozen=True):

@@ -5,7 +5,8 @@ from aiohttp import web
 from msgspec import UnsetType
 
 from attestor.api.call import Call
-from attestor.api.queries import ReleasesQuery
+from attestor.api.queries import BundleQuery, ReleasesQuery, SuspectsQuery
+from attestor.core.suspects import Chosen
 
 
 async def release(call: Call) -> web.StreamResponse:
@@ -33,6 +34,14 @@ async def releases(call: Call) -> web.StreamResponse:
     return call.tagged(page)
 
 
+async def suspects(call: Call) -> web.StreamResponse:
+    """Signed releases that rest on keys which are revoked by now, a page of signed releases at a time."""
+    wanted = call.asked(SuspectsQuery)
+    since = None if isinstance(wanted.since, UnsetType) else wanted.since
+    chosen = Chosen(given(wanted.operator), since)
+    return call.tagged(await call.house.gate.suspects(chosen, cursor=given(wanted.cursor), limit=wanted.limit))
+
+
 async def envelope(call: Call) -> web.StreamResponse:
     """One attestation, byte for byte as it came."""
     kept = await call.house.gate.envelope(call.path["releaseId"], call.path["payloadDigest"], call.path["operator"])
@@ -41,7 +50,8 @@ async def envelope(call: Call) -> web.StreamResponse:
 
 async def bundle(call: Call) -> web.StreamResponse:
     """All that an offline check of a signed release needs, in one document: `attestor verify` takes it."""
-    return call.tagged(await call.house.gate.bundle(call.path["releaseId"]))
+    wanted = call.asked(BundleQuery)
+    return call.tagged(await call.house.gate.bundle(call.path["releaseId"], given(wanted.digest)))
 
 
 async def openapi(call: Call) -> web.StreamResponse:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from attestor.api import log, operate, read, request, submit
 from attestor.api.call import Call
-from attestor.api.queries import Query, ReleasesQuery, RequestsQuery, WaitQuery
+from attestor.api.queries import BundleQuery, Query, ReleasesQuery, RequestsQuery, SuspectsQuery, WaitQuery
 from attestor.core import wire
 
 Audience = Literal["read", "submit", "request", "operate"]
@@ -62,7 +62,8 @@ ROWS: Final = (
     Row("GET", _R + "/{releaseId}", "read", read.release, _RELEASE, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/explanation", "read", read.explanation, wire.Explanation, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/envelopes/{operator}/{payloadDigest}", "read", read.envelope, JSON, (200, 304, 400, 404, 503)),
-    Row("GET", _R + "/{releaseId}/bundle", "read", read.bundle, JSON, (200, 304, 400, 404, 503)),
+    Row("GET", _R + "/{releaseId}/bundle", "read", read.bundle, JSON, (200, 304, 400, 404, 503), query=BundleQuery),
+    Row("GET", "/v1/suspects", "read", read.suspects, wire.SuspectPage, (200, 304, 400, 404, 503), query=SuspectsQuery),
     Row("GET", "/log/checkpoint", "read", log.checkpoint, log.CHECKPOINT_TYPE, (200, 304, 400, 404, 503)),
     Row("GET", "/log/tile/{tile}", "read", log.tile, log.TILE_TYPE, (200, 400, 404, 503)),
     Row("GET", "/openapi.json", "read", read.openapi, JSON, (200, 304, 400)),

@@ -1,6 +1,7 @@
 """For who wants to know: what was agreed, by whom, and why not. Needs no account."""
 
 import re
+from datetime import datetime
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -8,6 +9,7 @@ import typer
 
 from attestor.cli.connection import CaOption, Connection, ServerOption
 from attestor.cli.output import Exit, JsonOption, leave, note, say, say_json, say_table
+from attestor.cli.suspects import SINCE_FORMATS, Wanted, listing, show
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,9 +44,28 @@ def status(  # noqa: PLR0913 - one flag each
         Literal["pending", "reached", "disputed"] | None, typer.Option(help="Only releases in this state.")
     ] = None,
     limit: Annotated[int, typer.Option(help="How many at most.", min=1, max=100_000)] = 100,
+    resting_on_revoked: Annotated[
+        bool,
+        typer.Option(
+            "--resting-on-revoked",
+            help="Instead: every signed release that counts a vote of revoked keys alone, received since the policy's "
+            "compromised_since where that is stated; exit code 3 when one is not agreed without them.",
+        ),
+    ] = False,
+    operator: Annotated[
+        str | None, typer.Option(help="With --resting-on-revoked: only this operator's keys.", show_default=False)
+    ] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(formats=SINCE_FORMATS, help="With --resting-on-revoked: only what was received since then (UTC)."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Say what was agreed. With a subject the exit code says it too: 0 reached, 2 pending, 3 disputed."""
+    if resting_on_revoked:
+        _refuse_together(subject, tier, state)
+        leave(show(Connection(server, ca).run(listing(Wanted(operator, since))), as_json=as_json))
+    _refuse_alone(operator, since)
     filters = {"tier": tier, "state": state}
     found = Connection(server, ca).run(lambda client: _find(client, subject, filters, limit))
     if as_json:
@@ -88,6 +109,9 @@ def bundle(
     out: Annotated[
         Path | None, typer.Option(help="Where it goes (default: the release's file name with .bundle).")
     ] = None,
+    digest: Annotated[
+        str | None, typer.Option(metavar="SHA256", help="Of which bytes, where a release was signed anew with others.")
+    ] = None,
 ) -> None:
     """Fetch all that an offline check of a signed release needs: attestor verify takes it."""
     from attestor.core.errors import Rejected
@@ -96,13 +120,27 @@ def bundle(
         found = await _find(client, subject, {}, _PAGE)
         if len(found) > 1:
             raise Rejected("several-releases", f"{len(found)} releases fit {subject!r}: name one by its id.")
-        return found[0].file_name, await client.bundle(found[0].id)
+        return found[0].file_name, await client.bundle(found[0].id, digest)
 
     file_name, document = Connection(server, ca).run(work)
     # Whatever the service calls it, it stays in this folder.
     target = out or Path(f"{PurePath(file_name).name}.bundle")
     target.write_bytes(document)
     note(f"{target}: {len(document)} bytes")
+
+
+def _refuse_together(*others: str | None) -> None:
+    from attestor.core.errors import Rejected
+
+    if any(other is not None for other in others):
+        raise Rejected("usage", "--resting-on-revoked goes with --operator and --since, and no other choice.")
+
+
+def _refuse_alone(*flags: object) -> None:
+    from attestor.core.errors import Rejected
+
+    if any(flag is not None for flag in flags):
+        raise Rejected("usage", "--operator and --since go with --resting-on-revoked.")
 
 
 async def _find(

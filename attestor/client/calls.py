@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -18,6 +19,7 @@ from attestor.core.wire import (
     SigningRequestAsk,
     SigningRequestPage,
     SigningRequestView,
+    SuspectPage,
 )
 
 MAX_SIGNATURE: Final = 16 << 10
@@ -55,13 +57,21 @@ class AttestorClient(HttpAddress):
         """One page; *wanted* is any of purl, file, digest, tier, state, cursor, limit."""
         return await self._call("GET", "/v1/releases", ReleasePage, query=wanted)
 
+    async def suspects(self, **wanted: str | int | None) -> SuspectPage:
+        """One page, which may show none and go on; *wanted* is any of operator, since (RFC 3339), cursor, limit."""
+        return await self._call("GET", "/v1/suspects", SuspectPage, query=wanted)
+
     async def envelope(self, release_id: str, operator: str, payload_digest: str) -> bytes:
         """One attestation, byte for byte as it came."""
         return await self._bytes(f"/v1/releases/{release_id}/envelopes/{operator}/{payload_digest}")
 
-    async def bundle(self, release_id: str) -> bytes:
-        """All that an offline check of a signed release needs. Raises ``Missing`` until it is signed."""
-        return await self._bytes(f"/v1/releases/{release_id}/bundle", MAX_ANSWER)
+    async def bundle(self, release_id: str, digest: str | None = None) -> bytes:
+        """All that an offline check of a signed release needs; with *digest*, the SHA-256 of which bytes of it.
+
+        Raises ``Missing`` until it is signed.
+        """
+        of = f"?{urlencode({'digest': digest})}" if digest is not None else ""
+        return await self._bytes(f"/v1/releases/{release_id}/bundle{of}", MAX_ANSWER)
 
     async def ask(self, asked: SigningRequestAsk) -> SigningRequestView:
         """Ask for a signature; asking again joins the live or signed request."""

@@ -18,8 +18,8 @@ class Served(Protocol):
     async def envelope(self, release_id: str, operator: str, payload_digest: str) -> bytes:
         """One attestation."""
 
-    async def bundle(self, release_id: str) -> bytes:
-        """All that an offline check of a signed release needs."""
+    async def bundle(self, release_id: str, digest: str) -> bytes:
+        """All that an offline check of a signed release needs, of the bytes with this SHA-256."""
 
 
 class AuditBook(Protocol):

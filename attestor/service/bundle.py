@@ -27,12 +27,12 @@ from attestor.service.logports import Archive, Archived, LogSource
 _T = TypeVar("_T", DecisionEntry, SignatureEntry)
 
 
-async def bundle(release_id: str, archive: Archive, source: LogSource) -> bytes:
-    """The bundle of a signed release, a document of :mod:`attestor.core.bundle`.
+async def bundle(release_id: str, sha256: bytes | None, archive: Archive, source: LogSource) -> bytes:
+    """The bundle of a signed release, a document of :mod:`attestor.core.bundle`; with *sha256*, that of these bytes.
 
     Raises ``Missing`` ``not-signed``; ``Unavailable`` ``bundle-incomplete`` when what is kept does not make one.
     """
-    kept = await archive.signed(release_id)
+    kept = await archive.signed(release_id, sha256)
     if kept is None:
         raise Missing("not-signed", "No signature of this release can be read; ask for its status to see why.")
     try:

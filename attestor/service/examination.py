@@ -137,8 +137,8 @@ class Examination:
         auditing.refuse_signature(index, entry, logged.entry if logged else None, remembered)
         if logged is None or policy is None:
             return
-        if not remembered.signed:
-            # A release has one bundle, that of its first signature.
+        if entry.sha256 not in {one.sha256.hex() for one in remembered.signed}:
+            # Some bytes of a release have one bundle, that of their first signature.
             self._left.append((index, self._look_at_bundle(entry, raw, logged, policy)))
         made = (entry.key, bytes.fromhex(entry.sha256))
         self._refuse_void(index, logged, policy, repeated=made in {(one.key, one.sha256) for one in remembered.signed})
@@ -149,7 +149,7 @@ class Examination:
         before = self._remembered(entry.release, logged.index)
 
         async def look() -> None:
-            fetched = self._auditor.served.bundle(entry.release)
+            fetched = self._auditor.served.bundle(entry.release, entry.sha256)
             sentence = f"The bundle of the release {entry.release}, which was signed, is not given out."
             bundle = await _given_out(fetched, "bundle-withheld", sentence)
             verify = self._auditor.verify_approval

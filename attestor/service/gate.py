@@ -6,6 +6,7 @@ from datetime import datetime
 from attestor.core.errors import AttestorError, Malformed, Missing
 from attestor.core.limits import Rates
 from attestor.core.policy import Policy
+from attestor.core.suspects import Chosen
 from attestor.core.tlog.tiles import Tile
 from attestor.core.wire import (
     Explanation,
@@ -15,6 +16,7 @@ from attestor.core.wire import (
     SigningRequestAsk,
     SigningRequestPage,
     SigningRequestView,
+    SuspectPage,
 )
 from attestor.service import read
 from attestor.service.admit import Admission
@@ -24,6 +26,7 @@ from attestor.service.bundle import bundle
 from attestor.service.dissent import Lookout
 from attestor.service.logports import Archive, LogSource
 from attestor.service.ports import Ledger, ReleaseFilter, Spool, Watch
+from attestor.service.suspects import suspects
 from attestor.service.tidy import tidy_spool
 
 __all__ = ["Client", "Gate"]
@@ -106,6 +109,10 @@ class Gate:
         after = _hex(cursor, "cursor-unknown") if cursor is not None else None
         return await read.releases(self._ledger, self._policy, self._now, wanted=wanted, cursor=after, limit=limit)
 
+    async def suspects(self, chosen: Chosen, *, cursor: str | None, limit: int) -> SuspectPage:
+        after = _hex(cursor, "cursor-unknown") if cursor is not None else None
+        return await suspects(self._ledger, self._policy, chosen, cursor=after, limit=limit)
+
     async def envelope(self, release_id: str, payload_digest: str, operator: str) -> bytes:
         """One attestation as it came. Raises ``Missing`` ``envelope-unknown``."""
         digest = bytes.fromhex(_hex(payload_digest, "envelope-unknown"))
@@ -114,9 +121,13 @@ class Gate:
             raise Missing("envelope-unknown", "No such attestation is kept for this release.")
         return body
 
-    async def bundle(self, release_id: str) -> bytes:
-        """All that an offline check of a signed release needs. Raises ``Missing`` ``not-signed``."""
-        return await bundle(_hex(release_id, "release-unknown"), self._archive, self._log)
+    async def bundle(self, release_id: str, digest: str | None = None) -> bytes:
+        """All that an offline check of a signed release needs, of its first signature or the first of the bytes with this SHA-256.
+
+        Raises ``Missing`` ``not-signed``.
+        """
+        sha256 = bytes.fromhex(_hex(digest, "digest-malformed")) if digest is not None else None
+        return await bundle(_hex(release_id, "release-unknown"), sha256, self._archive, self._log)
 
     async def checkpoint(self) -> bytes | None:
         """The log's published checkpoint; ``None`` before the first."""

@@ -177,7 +177,7 @@ class Archived:
     """(index, entry)."""
     signed: tuple[int, bytes]
     documents: dict[bytes, bytes]
-    """SHA-256 to body: evidence, summary, policy."""
+    """SHA-256 to body: evidence, summary, policy, manifests of approvals."""
     envelopes: tuple[bytes, ...]
     withdrawals: tuple[bytes, ...]
 
@@ -185,5 +185,5 @@ class Archived:
 class Archive(Protocol):
     """Where a bundle's parts are kept."""
 
-    async def signed(self, release_id: str) -> Archived | None:
-        """The first signature of a release that is not sealed any more; ``None`` where there is none."""
+    async def signed(self, release_id: str, sha256: bytes | None) -> Archived | None:
+        """The first signature of a release, or of these bytes of it, that is not sealed any more; ``None`` where there is none."""

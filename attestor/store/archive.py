@@ -24,11 +24,11 @@ class PostgresArchive:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def signed(self, release_id: str) -> Archived | None:
+    async def signed(self, release_id: str, sha256: bytes | None) -> Archived | None:
         release = bytes.fromhex(release_id)
         with translated():
             async with self._pool.acquire() as connection:
-                row = await connection.fetchrow(_SQL["signed"], release)
+                row = await connection.fetchrow(_SQL["signed"], release, sha256)
                 if row is None:
                     return None
                 signature = _read(row["entry"], SignatureEntry)

@@ -76,16 +76,16 @@ class World:
         signature, summary = making.signature(index), making.summary(decision, index, raw)
         signed = making.signed(decision, index, signature, summary)
         at = self.tell(seal_entry(signed, seal(by)))
-        self.signed.setdefault(making.release.id, (making, index, at, signature, summary))
+        self.signed.setdefault((making.release.id, signed.sha256), (making, index, at, signature, summary))
         return at
 
     async def envelope(self, release_id, operator, payload):
         return await self._given(self.envelopes.get((release_id, operator, payload)))
 
-    async def bundle(self, release_id):
-        if release_id not in self.signed:
+    async def bundle(self, release_id, digest):
+        if (release_id, digest) not in self.signed:
             return await self._given(None)
-        making, index, at, signature, summary = self.signed[release_id]
+        making, index, at, signature, summary = self.signed[release_id, digest]
         log = Log(tuple(self.log.stored), signer=KEY)
         bundle = Bundle(
             release=bundled_release(making.release),

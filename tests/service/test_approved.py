@@ -228,5 +228,5 @@ class Served:
     async def envelope(self, release_id, operator, payload):
         return await self._gate.envelope(release_id, payload, operator)
 
-    async def bundle(self, release_id):
-        return await self._gate.bundle(release_id)
+    async def bundle(self, release_id, digest):
+        return await self._gate.bundle(release_id, digest)

@@ -519,7 +519,7 @@ async def test_a_bundle_that_the_service_cannot_make_is_found(world, look):
     plain(world)
 
     class Incomplete(World):
-        async def bundle(self, _release):
+        async def bundle(self, _release, _digest):
             raise Unavailable("bundle-incomplete", "An envelope is gone.")
 
     served = Incomplete()

@@ -377,6 +377,16 @@ def other_bytes_without_approval(world):
     sign_other_bytes(world)
 
 
+def other_bytes_that_nobody_approved(world):
+    (approved,) = approvals(RE_SIGN, ("anna", "re-sign"), content=BAD)
+    sign_other_bytes(world, replace(approved, signature=approvals(RE_SIGN, ("anna", "re-sign"))[0].signature))
+
+
+def the_bundle_of_other_bytes_is_withheld(world):
+    other_bytes_that_were_approved(world)
+    del world.signed[package().id, hashlib.sha256(BAD).hexdigest()]
+
+
 LIES = [
     (one_too_many_in_a_month, QUOTA, [("quota-used", 8)]),
     (one_too_many_though_the_first_was_never_signed, QUOTA, [("quota-used", 7)]),
@@ -404,6 +414,8 @@ LIES = [
     (a_dispute_is_overruled_where_too_few_agree, DISPUTE, [("decision-unfounded", 4)]),
     (an_approval_that_its_approver_never_signed, RELEASE, [("bundle-approvals", 4)]),
     (other_bytes_without_approval, RE_SIGN, [("release-signed-twice", 10)]),
+    (other_bytes_that_nobody_approved, RE_SIGN, [("bundle-approvals", 10)]),
+    (the_bundle_of_other_bytes_is_withheld, RE_SIGN, [("bundle-withheld", 10)]),
     (a_version_without_a_place_in_the_order, ORDER, [("version-unordered", 4)]),
 ]
 

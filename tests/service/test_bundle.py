@@ -39,8 +39,9 @@ class Kept:
     def __init__(self, archived):
         self.archived = archived
 
-    async def signed(self, release_id):
-        return self.archived if release_id == package().id else None
+    async def signed(self, release_id, sha256):
+        asked = release_id == package().id and sha256 in {None, self.archived.sha256}
+        return self.archived if asked else None
 
 
 def kept(made=MADE, **changes):
@@ -69,20 +70,20 @@ def kept(made=MADE, **changes):
 
 async def test_it_is_one_that_the_check_accepts():
     archive, log = kept()
-    made = read_bundle(await bundle(package().id, archive, log))
+    made = read_bundle(await bundle(package().id, None, archive, log))
     assert checked(made)
     assert parse_tlog_proof(made.signed.proof).index == 299
 
 
 async def test_the_same_log_gives_the_same_bytes():
     archive, log = kept()
-    assert await bundle(package().id, archive, log) == await bundle(package().id, archive, log)
+    assert await bundle(package().id, None, archive, log) == await bundle(package().id, None, archive, log)
 
 
 async def test_the_log_may_have_grown_meanwhile():
     archive, log = kept()
     log.grow([b"later"] * 500)
-    assert checked(read_bundle(await bundle(package().id, archive, log)))
+    assert checked(read_bundle(await bundle(package().id, None, archive, log)))
 
 
 async def test_what_came_after_the_decision_is_no_part_of_it():
@@ -90,7 +91,7 @@ async def test_what_came_after_the_decision_is_no_part_of_it():
         envelopes=(*MADE.bundle().envelopes, vote(package(), b"late", "bob")),
         withdrawals=(withdrawal(package(), bytes(32), "bob"),),
     )
-    made = read_bundle(await bundle(package().id, archive, log))
+    made = read_bundle(await bundle(package().id, None, archive, log))
     assert (len(made.envelopes), made.withdrawals) == (2, ())
     assert checked(made)
 
@@ -101,14 +102,14 @@ async def test_cosignatures_of_witnesses_whom_its_policy_names_stay_and_others_g
     log.note = await log.checkpoint()
     for name in ("stranger", "w", "other"):
         log.note += f"{cosign(text, witness_signer(name), 1_772_366_400)}\n".encode()
-    made = read_bundle(await bundle(package().id, archive, log))
+    made = read_bundle(await bundle(package().id, None, archive, log))
     assert checked(made, policy=WITNESSED)
     assert parse_tlog_proof(made.signed.proof).checkpoint.count("— ".encode()) == 2
 
 
 async def test_a_manifest_that_an_approval_names_comes_along():
     archive, log = kept(APPROVED)
-    made = read_bundle(await bundle(package().id, archive, log))
+    made = read_bundle(await bundle(package().id, None, archive, log))
     assert made.manifests == (MANIFEST,)
     assert "approvals" in {check.name for check in checked(made, policy=RULED)}
 
@@ -117,7 +118,7 @@ async def test_a_lost_manifest_is_the_operator_s_to_restore():
     archive, log = kept(APPROVED)
     del archive.archived.documents[hashlib.sha256(MANIFEST).digest()]
     with pytest.raises(Unavailable) as caught:
-        await bundle(package().id, archive, log)
+        await bundle(package().id, None, archive, log)
     assert caught.value.code == "bundle-incomplete"
     assert hashlib.sha256(MANIFEST).hexdigest() in caught.value.sentence
 
@@ -125,7 +126,7 @@ async def test_a_lost_manifest_is_the_operator_s_to_restore():
 async def test_what_is_not_signed_has_none():
     archive, log = kept()
     with pytest.raises(Missing) as caught:
-        await bundle("0" * 64, archive, log)
+        await bundle("0" * 64, None, archive, log)
     assert caught.value.code == "not-signed"
 
 
@@ -152,6 +153,6 @@ LOST = {
 async def test_a_lost_part_is_the_operator_s_to_restore(changes, other):
     archive, log = kept(**changes)
     with pytest.raises(Unavailable) as caught:
-        await bundle(package().id, archive, other(log))
+        await bundle(package().id, None, archive, other(log))
     assert caught.value.code == "bundle-incomplete"
     assert caught.value.sentence.isprintable()

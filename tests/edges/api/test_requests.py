@@ -143,6 +143,14 @@ async def test_an_envelope_is_given_byte_for_byte(public, http):
         assert await answer.read() == b'{"as":  "it came"}'
 
 
+@pytest.mark.parametrize(
+    ("query", "status"), [(f"digest={HEX}", 200), (f"digest={'1' * 64}", 404), ("digest=AB", 400), ("sha256=1", 400)]
+)
+async def test_a_bundle_is_of_the_bytes_that_are_asked_for(public, http, query, status):
+    async with http.get(f"{public}/v1/releases/{HEX}/bundle?{query}") as answer:
+        assert answer.status == status
+
+
 async def test_a_bundle_is_json_that_can_be_polled(public, http):
     url = f"{public}/v1/releases/{HEX}/bundle"
     async with http.get(url) as answer:

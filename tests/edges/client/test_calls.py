@@ -35,7 +35,9 @@ async def test_what_is_submitted_and_read_comes_back_as_the_same_types(client):
     assert (await client.release(HEX)).decision.missing == 1
     assert len((await client.explain(HEX)).events) == 1
     assert (await client.envelope(HEX, "one", HEX)) == b'{"as":  "it came"}'
-    assert (await client.bundle(HEX)) == b'{"type":"attestor-bundle"}'
+    assert (await client.bundle(HEX)) == (await client.bundle(HEX, HEX)) == b'{"type":"attestor-bundle"}'
+    with pytest.raises(Missing):
+        await client.bundle(HEX, "1" * 64)
 
 
 async def test_filters_are_sent_and_absent_ones_are_not(client, gate):

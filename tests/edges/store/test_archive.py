@@ -81,38 +81,40 @@ async def entries(stand, sequencer):
 
 
 async def test_a_release_is_archived_once_it_is_unsealed(stand, archive, entries, sequencer):
-    assert await archive.signed(P.id) is None
+    assert await archive.signed(P.id, None) is None
     await sequencer(await stand.book()).sequence()
-    archived = await archive.signed(P.id)
+    archived = await archive.signed(P.id, None)
     assert (archived.signature, archived.size) == (b"sig", 11)
     assert (archived.sha256, archived.sha512) == (SHA256, hashlib.sha512(BYTES).digest())
     assert (archived.decision, archived.signed) == ((0, entries[0]), (1, entries[1]))
     assert archived.documents == {one.sha256: one.body for one in (EVIDENCE, SUMMARY, POLICY)}
     assert archived.envelopes == (b"alice's envelope", b"bob's envelope")
     assert archived.withdrawals == (b"bob's withdrawal",)
+    assert await archive.signed(P.id, SHA256) == archived
+    assert await archive.signed(P.id, bytes(32)) is None
 
 
 async def test_manifests_that_approvals_name_are_archived_too(stand, archive, sequencer):
     await signed(stand, sequencer, APPROVED, MANIFEST, approvals=SPENT)
     await sequencer(await stand.book()).sequence()
-    archived = await archive.signed(P.id)
+    archived = await archive.signed(P.id, None)
     assert archived.documents == {one.sha256: one.body for one in (APPROVED, SUMMARY, POLICY, MANIFEST)}
 
 
 async def test_evidence_that_cannot_be_read_names_no_manifest(stand, archive, sequencer):
     await signed(stand, sequencer, EVIDENCE, approvals=SPENT)
     await sequencer(await stand.book()).sequence()
-    archived = await archive.signed(P.id)
+    archived = await archive.signed(P.id, None)
     assert archived.documents == {one.sha256: one.body for one in (EVIDENCE, SUMMARY, POLICY)}
 
 
 async def test_nobody_knows_of_another_release(archive, entries):
-    assert await archive.signed("09" * 32) is None
+    assert await archive.signed("09" * 32, None) is None
 
 
 async def test_an_entry_that_names_none_is_no_bundle(stand, archive, entries, sequencer):
     await sequencer(await stand.book()).sequence()
     await tamper(stand.owner, "DELETE FROM log_entries WHERE idx = 0")
     with pytest.raises(Unavailable) as caught:
-        await archive.signed(P.id)
+        await archive.signed(P.id, None)
     assert caught.value.code == "row-unreadable"
