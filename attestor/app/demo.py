@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 import attestor
-from attestor.app.demosources import lay_out, source_folder
+from attestor.app.demosources import go_back, lay_out, source_folder
 from attestor.app.house import make_house, rebuilder_folder
 from attestor.app.proof import Proof, proof_of
 from attestor.app.serve import running, say
@@ -48,6 +48,7 @@ class Item:
 HELLO = Item("package", "hello-1.0-1-any.pkg.tar.zst", "pkg:alpm/arch/hello@1.0-1?arch=any", "pybuild.py")
 CLOCK = Item("package", "clock-2.1-1-any.pkg.tar.zst", "pkg:alpm/arch/clock@2.1-1?arch=any", "pybuild.py")
 NOTES = Item("package", "notes-0.3-1-any.pkg.tar.zst", "pkg:alpm/arch/notes@0.3-1?arch=any", "pybuild.py")
+OLDER = Item("package", "hello-0.9-1-any.pkg.tar.zst", "pkg:alpm/arch/hello@0.9-1?arch=any", "pybuild.py")
 EXTRA = Item("database", "extra.db.tar.gz", "pkg:generic/arch/extra.db@1?arch=any", "pydatabase.py")
 MEDIA = Item("iso", "demo-2026.01.01-x86_64.iso", "pkg:generic/arch/demo-iso@2026.01.01?arch=x86_64", "pyimage.py")
 DISK = Item("vm", "demo-2026.01.01-x86_64.qcow2", "pkg:generic/arch/demo-vm@2026.01.01?arch=x86_64", "pyimage.py")
@@ -91,6 +92,7 @@ class _Demo:
             await self._dissent()
             await self._single_builders()
             await self._swapped()
+            await self._went_back()
             proof = await proof_of(placed, self._folder / "certificates")
         self._verify(proof)
         self._look_further()
@@ -131,6 +133,14 @@ class _Demo:
         served.write_bytes(changed)
         await self._sign(agreed, NOTES, "refused", Pull(root="release", path=NOTES.file_name))
 
+    async def _went_back(self) -> None:
+        say("\n5. hello again, in an older version: two agree on it, and the tier lets versions only rise")
+        for operator in ("alice", "bob"):
+            go_back(self._folder, operator)
+        await asyncio.gather(self._rebuild("alice", OLDER), self._rebuild("bob", OLDER))
+        await self._shown(OLDER, "reached")
+        await self._sign(self._built("alice", OLDER), OLDER, "refused")
+
     def _built(self, operator: str, item: Item) -> Path:
         return rebuilder_folder(self._folder, operator) / "output" / item.file_name
 
@@ -170,7 +180,7 @@ class _Demo:
             self._signed.append(file)
 
     def _verify(self, proof: Proof) -> None:
-        say("\n5. Every signature, checked as its users will")
+        say("\n6. Every signature, checked as its users will")
         for file in self._signed:
             say(f"   {proof.verify(file)}")
         _insist(len(self._signed) == 4, "four signatures were expected")

@@ -24,12 +24,17 @@ def lay_out(folder: Path) -> None:
     for operator in ("alice", "bob", "carol"):
         for name, (version, description, program) in _PROGRAMS.items():
             source = source_folder(folder, operator, f"{name}-package")
-            (source / "PACKAGE.toml").write_text(_PACKAGE.format(name=name, version=version, description=description))
+            _write_package(source, name, version, description)
             (source / "main.py").write_text(program)
             if (operator, name) == _NOT_REPRODUCIBLE:
                 (source / "embed-build-time").touch()
     (source_folder(folder, "release-host", "demo-iso") / "README.TXT").write_text("Boot me, if you can.\n")
     (source_folder(folder, "release-host", "demo-vm") / "disk.raw").write_bytes(b"A disk.".ljust(1 << 20, b"\0"))
+
+
+def go_back(folder: Path, operator: str) -> None:
+    """Give one operator the sources of an older hello."""
+    _write_package(source_folder(folder, operator, "hello-package"), "hello", "0.9", "Says hello")
 
 
 def source_folder(folder: Path, operator: str, name: str) -> Path:
@@ -39,3 +44,7 @@ def source_folder(folder: Path, operator: str, name: str) -> Path:
     source = home / "sources" / name
     source.mkdir(parents=True, exist_ok=True)
     return source
+
+
+def _write_package(source: Path, name: str, version: str, description: str) -> None:
+    (source / "PACKAGE.toml").write_text(_PACKAGE.format(name=name, version=version, description=description))
