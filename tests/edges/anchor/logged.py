@@ -9,10 +9,12 @@ from attestor.core.entries import (
     NamedPolicy,
     NamedRelease,
     SignatureEntry,
+    SpentApproval,
     encode_entry,
+    moment_text,
 )
 from attestor.core.naming import parse_release
-from attestor.core.past import PolicySeen, WasDecided, WasReceived, WasSigned, WasWithdrawn
+from attestor.core.past import PolicySeen, WasDecided, WasReceived, WasRevoked, WasSigned, WasWithdrawn
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import EMPTY, leaf_hash
 from attestor.core.tlog.note import NoteSigner
@@ -66,6 +68,31 @@ def decided(release, anchor, number=0):
     )
     named = parse_release("package", "pkg:alpm/arch/a@1-1?arch=any", "a-1-1-any.pkg.tar.zst")
     return WasDecided(entry, encode_entry(entry), named, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def decided_on(release, created, sha256="a", *, tier="packages", key="packages", approvals=(), packages=None):
+    """A decision to sign *release* (a real one); *approvals* are (action, name of what was signed)."""
+    spent = sorted((action, digest(name).hex()) for action, name in approvals)
+    entry = DecisionEntry(
+        verdict="sign",
+        request="00000000-0000-4000-8000-000000000001",
+        number=0,
+        release=NamedRelease(id=release.id, kind=release.kind.value, purl=release.purl, file_name=release.file_name),
+        artifact=NamedArtifact(size=1, sha256=digest(sha256).hex(), sha512=2 * digest(sha256).hex()),
+        tier=tier,
+        policy=NamedPolicy(serial=1, digest=digest("policy").hex()),
+        reason="reached",
+        signing_key=key,
+        created=moment_text(created),
+        approvals=tuple(SpentApproval(action=action, approver="dora", document=name) for action, name in spent),
+        packages=digest(packages).hex() if packages else None,
+        anchor=FOREIGN,
+    )
+    return WasDecided(entry, encode_entry(entry), release, created)
+
+
+def revoked(name):
+    return WasRevoked(digest(name))
 
 
 def signed(release, anchor, sha256="artifact", key=KEY, signature="s"):
