@@ -141,7 +141,10 @@ def _newest(decisions, release):
             release.name,
         )
         with suppress(Rejected):
-            if same and newest(order_of(release), highest.get(other.arch, other).version, other.version) == other.version:
+            if (
+                same
+                and newest(order_of(release), highest.get(other.arch, other).version, other.version) == other.version
+            ):
                 known = highest.get(other.arch)
                 if known is None or is_newer(order_of(release), other.version, known.version):
                     highest[other.arch] = other

@@ -14,7 +14,7 @@ from attestor.api.problems import TooSlow, WrongMediaType
 from attestor.core import strictjson
 from attestor.core.errors import Malformed, Rejected, TooLarge
 
-_MAX_ASK_BYTES: Final = 64 << 10
+MAX_ASK_BYTES: Final = 64 << 10
 _MAX_ASK_DEPTH: Final = 8
 _MAX_SENTENCE: Final = 300
 _WHOLE_SECONDS: Final = 30
@@ -77,10 +77,10 @@ async def chunks(request: web.BaseRequest, *, patience: float = math.inf) -> Asy
         yield chunk
 
 
-async def ask(request: web.BaseRequest, type_: type[T]) -> T:
-    """A small JSON body with one meaning only, as *type_*. Raises ``Malformed``, or ``Rejected`` ``ask-invalid`` with the place."""
+async def ask(request: web.BaseRequest, type_: type[T], limit: int = MAX_ASK_BYTES) -> T:
+    """A JSON body with one meaning only, as *type_*. Raises ``Malformed``, or ``Rejected`` ``ask-invalid`` with the place."""
     refuse_media_type(request, "application/json")
-    value = strictjson.decode(await whole(request, _MAX_ASK_BYTES), limit_depth=_MAX_ASK_DEPTH)
+    value = strictjson.decode(await whole(request, limit), limit_depth=_MAX_ASK_DEPTH)
     try:
         return msgspec.convert(value, type_)
     except msgspec.ValidationError as error:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from attestor.core.entries import Uuid
 from attestor.core.errors import Malformed
 from attestor.core.wire import MAX_PAGE, Sha256Hex
 
@@ -55,6 +56,24 @@ class RequestsQuery(Query, frozen=True):
     """Which signing requests."""
 
     state: RequestState | UnsetType = UNSET
+    cursor: Text | UnsetType = UNSET
+    limit: Limit = 100
+
+
+class ApprovalsQuery(Query, frozen=True):
+    """Which approvals: all that is given must match."""
+
+    tier: Text | UnsetType = UNSET
+    approver: Text | UnsetType = UNSET
+    release: Sha256Hex | UnsetType = UNSET
+    cursor: Sha256Hex | UnsetType = UNSET
+    limit: Limit = 100
+
+
+class WantedQuery(Query, frozen=True):
+    """Which of the signing requests that wait for people: one by its id, or a page."""
+
+    request: Uuid | UnsetType = UNSET
     cursor: Text | UnsetType = UNSET
     limit: Limit = 100
 

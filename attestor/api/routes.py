@@ -7,10 +7,19 @@ from typing import Final, Literal
 
 from aiohttp import web
 
-from attestor.api import log, operate, read, request, submit
+from attestor.api import approvals, log, operate, read, request, submit
 from attestor.api.call import Call
-from attestor.api.queries import BundleQuery, Query, ReleasesQuery, RequestsQuery, SuspectsQuery, WaitQuery
-from attestor.core import wire
+from attestor.api.queries import (
+    ApprovalsQuery,
+    BundleQuery,
+    Query,
+    ReleasesQuery,
+    RequestsQuery,
+    SuspectsQuery,
+    WaitQuery,
+    WantedQuery,
+)
+from attestor.core import approvalwire, wire
 
 Audience = Literal["read", "submit", "request", "operate"]
 Endpoint = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -19,6 +28,7 @@ ANY: Final = "any"
 
 SEGMENTS: Final = {
     "releaseId": "[0-9a-f]{64}",
+    "approvalDigest": "[0-9a-f]{64}",
     "payloadDigest": "[0-9a-f]{64}",
     "operator": "[a-z0-9][a-z0-9.-]{0,62}",
     "requestId": "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}",
@@ -51,7 +61,8 @@ def _segment(place: re.Match[str]) -> str:
 
 
 _SENT = (400, 408, 413, 415, 422)
-_R, _Q = "/v1/releases", "/v1/signing-requests"
+_R, _Q, _A = "/v1/releases", "/v1/signing-requests", "/v1/approvals"
+_APPROVAL = approvalwire.ApprovalView
 _RECEIPT, _RELEASE, _ASKED = wire.Receipt, wire.ReleaseView, wire.SigningRequestView
 
 # fmt: off
@@ -64,6 +75,12 @@ ROWS: Final = (
     Row("GET", _R + "/{releaseId}/envelopes/{operator}/{payloadDigest}", "read", read.envelope, JSON, (200, 304, 400, 404, 503)),
     Row("GET", _R + "/{releaseId}/bundle", "read", read.bundle, JSON, (200, 304, 400, 404, 503), query=BundleQuery),
     Row("GET", "/v1/suspects", "read", read.suspects, wire.SuspectPage, (200, 304, 400, 404, 503), query=SuspectsQuery),
+    Row("POST", _A, "submit", approvals.approve, _APPROVAL, (201, 200, 403, 404, 409, 429, 503, *_SENT), ask=approvalwire.ApprovalAsk),
+    Row("POST", _A + "/{approvalDigest}/revocation", "submit", approvals.revoke, _APPROVAL, (200, 403, 404, 409, 429, 503, *_SENT), ask=approvalwire.RevocationAsk),
+    Row("GET", _A, "read", approvals.approvals, approvalwire.ApprovalPage, (200, 304, 400, 404, 503), query=ApprovalsQuery),
+    Row("GET", _A + "/wanted", "read", approvals.wanted, approvalwire.WantedPage, (200, 304, 400, 404, 503), query=WantedQuery),
+    Row("GET", _A + "/{approvalDigest}", "read", approvals.approval, approvalwire.ApprovalDetail, (200, 304, 400, 404, 503)),
+    Row("GET", "/v1/tiers", "read", approvals.tiers, approvalwire.TierPage, (200, 304, 400, 503)),
     Row("GET", "/log/checkpoint", "read", log.checkpoint, log.CHECKPOINT_TYPE, (200, 304, 400, 404, 503)),
     Row("GET", "/log/tile/{tile}", "read", log.tile, log.TILE_TYPE, (200, 400, 404, 503)),
     Row("GET", "/openapi.json", "read", read.openapi, JSON, (200, 304, 400)),

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import datetime
 from functools import partial
 from ipaddress import ip_network
 from typing import Final
@@ -21,8 +22,10 @@ from attestor.app.policyfile import PolicyFile
 from attestor.config import Config, ServedListener
 from attestor.content.spool import Spool
 from attestor.core.errors import AttestorError
+from attestor.core.policy import ApproverKey
 from attestor.service.dissent import DissentRate
 from attestor.service.gate import Gate
+from attestor.store.approvals import PostgresApprovals
 from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
@@ -58,6 +61,8 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
             watch=watch,
             log=source,
             archive=PostgresArchive(pool),
+            approvals=PostgresApprovals(pool),
+            verify_approval=_verify,
             now=now,
             rates=config.limits,
             ticks=time.monotonic_ns,
@@ -87,6 +92,13 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
         finally:
             await running.stop()
             await gate.drain()
+
+
+def _verify(key: ApproverKey, signature: bytes, signed: bytes, at: datetime) -> None:
+    # Most deployments have no approvers, and PGPy is a third of what an API process would import.
+    from attestor.openpgp.approvers import Approvers
+
+    Approvers().verify(key, signature, signed, at)
 
 
 def _listener(served: ServedListener) -> door.Listener:

@@ -9,7 +9,21 @@ import typer
 from typer._click.exceptions import ClickException
 
 from attestor import __version__
-from attestor.cli import audit, deployment, first, log, logtools, policy, releases, requests, service, tier, verify
+from attestor.cli import (
+    approvals,
+    approve,
+    audit,
+    deployment,
+    first,
+    log,
+    logtools,
+    policy,
+    releases,
+    requests,
+    service,
+    tier,
+    verify,
+)
 from attestor.cli.output import Exit, plain
 
 app = typer.Typer(
@@ -21,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for audience in (first, service, deployment, releases, requests, audit, verify):
+for audience in (first, service, deployment, releases, requests, approvals, approve, audit, verify):
     audience.register(app)
 logtools.register(log.app)
 app.add_typer(policy.app, name="policy")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
+from attestor.cli.approvals import show_tiers
 from attestor.cli.connection import CaOption, Connection, ServerOption
 from attestor.cli.output import Exit, JsonOption, leave, note, say, say_json, say_table
 from attestor.cli.suspects import SINCE_FORMATS, Wanted, listing, show
@@ -59,9 +60,16 @@ def status(  # noqa: PLR0913 - one flag each
         datetime | None,
         typer.Option(formats=SINCE_FORMATS, help="With --resting-on-revoked: only what was received since then (UTC)."),
     ] = None,
+    tiers: Annotated[
+        bool,
+        typer.Option("--tiers", help="The rules of each tier instead: what is left of its quota, and when it opens."),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what was agreed. With a subject the exit code says it too: 0 reached, 2 pending, 3 disputed."""
+    if tiers:
+        show_tiers(Connection(server, ca), tier, as_json=as_json)
+        return
     if resting_on_revoked:
         _refuse_together(subject, tier, state)
         leave(show(Connection(server, ca).run(listing(Wanted(operator, since))), as_json=as_json))

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from attestor.core.approvals import NAMESPACE
-from attestor.core.errors import Rejected, Unavailable
+from attestor.core.errors import Missing, Rejected, Unavailable
+from attestor.core.sshsig import read_ssh_key
 
 MAX_SAID: Final = 500
 _PACKAGES: Final = {"gpg": "gnupg", "ssh-keygen": "openssh-client"}
@@ -37,21 +38,65 @@ def sign_with_ssh(document: bytes, key_file: Path) -> bytes:
     return _run(["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", str(key_file)], document)
 
 
+def gpg_fingerprint(key: str | None) -> str:
+    """The fingerprint of the primary key that :func:`sign_with_gpg` would sign under, as a policy names it.
+
+    Raises ``Unavailable`` ``signing-program``, ``Rejected`` ``approval-key``.
+    """
+    command = [
+        "gpg",
+        "--batch",
+        "--no-tty",
+        "--with-colons",
+        "--list-secret-keys",
+        *([] if key is None else ["--", key]),
+    ]
+    listed = _started(command, b"", subprocess.PIPE).stdout.decode(errors="replace").splitlines()
+    fields = [line.split(":") for line in listed]
+    # Of each secret key, the first of its fingerprints is the primary's; only the key itself, not its subkeys, has a "sec".
+    kinds = [each[0] for each in fields if each[0] in {"sec", "fpr"}]
+    prints = [each[9] for each in fields if each[0] == "fpr"]
+    if kinds.count("sec") != 1 or not prints:
+        wanted = "is your only secret key" if key is None else f"is {key!r}"
+        raise Rejected(
+            "approval-key",
+            f"gpg has {kinds.count('sec') or 'no'} secret keys where one {wanted}; name it by its fingerprint.",
+        )
+    return prints[0]
+
+
+def ssh_fingerprint(key_file: Path) -> str:
+    """The fingerprint of the key that :func:`sign_with_ssh` would sign with, read from its ``.pub``.
+
+    Raises ``Missing`` ``approval-key`` where there is none, ``Rejected`` ``approver-key-invalid``.
+    """
+    public = key_file if key_file.suffix == ".pub" else key_file.with_name(f"{key_file.name}.pub")
+    try:
+        return read_ssh_key(public.read_text("utf-8").strip()).fingerprint
+    except (OSError, UnicodeDecodeError):
+        raise Missing("approval-key", f"There is no readable {public}, which says whose key it is.") from None
+
+
 def _run(command: list[str], document: bytes) -> bytes:
     program = command[0]
     heard = None if _at_terminal() else subprocess.PIPE
+    done = _started(command, document, heard)
+    if done.returncode or not done.stdout.startswith(b"-----BEGIN "):
+        said = "see above" if heard is None else done.stderr.decode(errors="replace")[-MAX_SAID:].strip()
+        raise Rejected("approval-signing", f"{program} made no signature (exit code {done.returncode}): {said}")
+    return done.stdout
+
+
+def _started(command: list[str], given: bytes, heard: int | None) -> "subprocess.CompletedProcess[bytes]":
+    program = command[0]
     try:
-        done = subprocess.run(
-            command, input=document, stdout=subprocess.PIPE, stderr=heard, env=_environment(), check=False
+        return subprocess.run(
+            command, input=given, stdout=subprocess.PIPE, stderr=heard, env=_environment(), check=False
         )
     except FileNotFoundError as error:
         raise Unavailable(
             "signing-program", f"There is no {program} on PATH; Debian has it in the package {_PACKAGES[program]}."
         ) from error
-    if done.returncode or not done.stdout.startswith(b"-----BEGIN "):
-        said = "see above" if heard is None else done.stderr.decode(errors="replace")[-MAX_SAID:].strip()
-        raise Rejected("approval-signing", f"{program} made no signature (exit code {done.returncode}): {said}")
-    return done.stdout
 
 
 def _at_terminal() -> bool:

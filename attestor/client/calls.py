@@ -1,6 +1,7 @@
 """The calls of ``/v1`` as methods."""
 
 import asyncio
+import io
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final, TypeVar
@@ -11,6 +12,15 @@ import msgspec
 from attestor.client.address import HttpAddress
 from attestor.client.answers import MAX_ANSWER, body, decoded
 from attestor.client.patience import patiently, reached
+from attestor.core.approvalwire import (
+    ApprovalAsk,
+    ApprovalDetail,
+    ApprovalPage,
+    ApprovalView,
+    RevocationAsk,
+    TierPage,
+    WantedPage,
+)
 from attestor.core.wire import (
     Explanation,
     Receipt,
@@ -27,6 +37,7 @@ MAX_SIGNATURE: Final = 16 << 10
 _WAIT_SECONDS: Final = 60
 _PIECE: Final = 256 << 10
 _REQUESTS: Final = "/v1/signing-requests"
+_APPROVALS: Final = "/v1/approvals"
 
 T = TypeVar("T")
 Progress = Callable[[int], None]
@@ -93,6 +104,30 @@ class AttestorClient(HttpAddress):
         """Queue a request again that was set aside."""
         return await self._call("POST", f"{_REQUESTS}/{request_id}/retry", SigningRequestView, repeatable=False)
 
+    async def approve(self, asked: ApprovalAsk) -> ApprovalView:
+        """Hand in what a person signed; sending it again changes nothing."""
+        return await self._call("POST", _APPROVALS, ApprovalView, content=msgspec.json.encode(asked))
+
+    async def revoke_approval(self, digest: str, asked: RevocationAsk) -> ApprovalView:
+        """Hand in that an approver takes an approval back; sending it again changes nothing."""
+        content = msgspec.json.encode(asked)
+        return await self._call("POST", f"{_APPROVALS}/{digest}/revocation", ApprovalView, content=content)
+
+    async def approval(self, digest: str) -> ApprovalDetail:
+        return await self._call("GET", f"{_APPROVALS}/{digest}", ApprovalDetail)
+
+    async def approvals(self, **wanted: str | int | None) -> ApprovalPage:
+        """One page; *wanted* is any of tier, approver, release, cursor, limit."""
+        return await self._call("GET", _APPROVALS, ApprovalPage, query=wanted)
+
+    async def awaiting_approval(self, **wanted: str | int | None) -> WantedPage:
+        """One page of the requests that people may let through; *wanted* is request, or any of cursor, limit."""
+        return await self._call("GET", f"{_APPROVALS}/wanted", WantedPage, query=wanted)
+
+    async def tiers(self) -> TierPage:
+        """The rules of every tier, and what is left of each quota."""
+        return await self._call("GET", "/v1/tiers", TierPage)
+
     async def signature(self, request_id: str) -> bytes:
         """The binary detached signature. Raises ``Missing`` until there is one."""
         return await self._bytes(f"{_REQUESTS}/{request_id}/signature", MAX_SIGNATURE)
@@ -131,7 +166,8 @@ class AttestorClient(HttpAddress):
                 method,
                 self._base + path,
                 params={name: value for name, value in (query or {}).items() if value is not None},
-                data=content,
+                # Of bytes that are many, aiohttp warns; each try reads them from their start.
+                data=io.BytesIO(content) if content is not None else None,
                 headers={"Content-Type": "application/json"} if content is not None else {},
                 allow_redirects=False,
             )

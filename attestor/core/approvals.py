@@ -174,8 +174,22 @@ def verified(given: Given, policy: Policy, verify: Verify, at: datetime) -> Appr
     verify(key, given.signature, given.document, at)
     document = read_approval(given.document)
     if document.origin != policy.origin:
-        raise Rejected("approval-origin", f"The approval is for {document.origin}; this is {policy.origin}.")
+        raise _of_other_origin(document.origin, policy)
     return Approval(given, document, key.approver, policy.persons[key.approver], _pairs(given, document))
+
+
+def verified_revocation(given: Given, policy: Policy, verify: Verify, at: datetime) -> tuple[RevocationDocument, str]:
+    """Verify, then read, that an approver takes an approval back; the second value is that approver.
+
+    Raises ``Forbidden`` ``approver-unknown``, ``approver-key-…``; ``Rejected`` ``approval-…``; ``Malformed``; ``TooLarge``.
+    """
+    key = approver_key(given.key, policy, at)
+    _refuse_too_large(given)
+    verify(key, given.signature, given.document, at)
+    document = read_revocation(given.document)
+    if document.origin != policy.origin:
+        raise _of_other_origin(document.origin, policy)
+    return document, key.approver
 
 
 def approver_key(fingerprint: str, policy: Policy, at: datetime) -> ApproverKey:
@@ -247,29 +261,29 @@ def granted(  # noqa: PLR0913 - an approval is bound to every one of these
 
 def why_not(approval: Approval, asking: Asking, *, tier: Tier, policy: Policy, at: datetime) -> str | None:
     """Say why an approval does not count for a request, as a stable code; ``None`` when it does."""
+    for_nobody = why_for_nobody(approval, tier=tier, policy=policy, at=at)
+    if for_nobody is not None:
+        return for_nobody
+    if asking.pair not in approval.pairs or approval.document.request not in (None, asking.request):
+        return "approval-of-other-bytes"
+    # A requester without a person cannot be told from the approver: it is taken to be the same.
+    if policy.persons_of_requesters.get(asking.requester, approval.person) == approval.person:
+        return "approval-by-requester"
+    return None
+
+
+def why_for_nobody(approval: Approval, *, tier: Tier, policy: Policy, at: datetime) -> str | None:
+    """Say why an approval counts for no request of *tier* at *at*, whichever it names; ``None`` when it could for some."""
     document = approval.document
     if document.origin != policy.origin or document.tier != tier.name:
         return "approval-elsewhere"
     if document.rules != rules_digest(tier, policy):
         return "approval-rules-changed"
-    if asking.pair not in approval.pairs or document.request not in (None, asking.request):
-        return "approval-of-other-bytes"
-    return _why_not_now(document, tier, at) or _why_not_by(approval, asking, policy, at)
-
-
-def _why_not_now(document: ApprovalDocument, tier: Tier, at: datetime) -> str | None:
     begin, end = _window(document)
     if not begin <= at < end:
         return "approval-out-of-window"
     if tier.approvals is None or end - begin > timedelta(hours=tier.approvals.hours):
         return "approval-window-too-long"
-    return None
-
-
-def _why_not_by(approval: Approval, asking: Asking, policy: Policy, at: datetime) -> str | None:
-    # A requester without a person cannot be told from the approver: it is taken to be the same.
-    if policy.persons_of_requesters.get(asking.requester, approval.person) == approval.person:
-        return "approval-by-requester"
     key = policy.approver_keys.get(approval.given.key)
     return None if key is not None and key.refusal_at(at) is None else "approver-key-not-valid"
 
@@ -323,6 +337,10 @@ def _refuse_too_large(given: Given) -> None:
     ):
         if len(raw) > limit:
             raise TooLarge("approval-too-large", f"The approval's {what} has {len(raw)} bytes; {limit} are the limit.")
+
+
+def _of_other_origin(origin: str, policy: Policy) -> Rejected:
+    return Rejected("approval-origin", f"What was signed is for {origin}; this is {policy.origin}.")
 
 
 def spent_of(approvals: Iterable[Approval]) -> tuple[SpentApproval, ...]:

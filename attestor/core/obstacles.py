@@ -4,7 +4,7 @@ A block names the action that people may approve, where there is one. The order 
 first what can never change, then what is missing, then what rules hold back.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -33,6 +33,18 @@ HELD: Final = frozenset(
     }
 )
 """What only a signer knows: the API leaves such a request alone until its time has come or something changed."""
+
+LIFTED_BY: Final[Mapping[str, Action]] = {
+    "approval-needed": Action.RELEASE,
+    "version-not-newer": Action.DOWNGRADE,
+    "packages-went-back": Action.DOWNGRADE,
+    "predecessor-missing": Action.DOWNGRADE,
+    "other-digest-signed": Action.RE_SIGN,
+    "disputed": Action.DISPUTE,
+    "quota-used": Action.QUOTA,
+    "quota-reserved": Action.QUOTA,
+}
+"""By the reason for which a request waits: the exception that enough people may make of it."""
 
 
 @dataclass(frozen=True, slots=True)

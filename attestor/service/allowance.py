@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from attestor.core.errors import OverRate
+from attestor.core.errors import Conflict, OverRate, Rejected
 from attestor.core.limits import FRESH, Rate, Rates, after_one, retry_after, wait_before
 
 MAX_KEYS: Final = 1 << 16
@@ -60,6 +60,17 @@ class Allowance:
         for key in hold.keys:
             self._use(key)
 
+    @contextmanager
+    def answering(self, key: str) -> Iterator[None]:
+        """Do work for *key*, which pays for what is refused. Raises the ``OverRate`` of this allowance when nothing is left."""
+        self.refuse_spent(key)
+        try:
+            yield
+        except (Rejected, Conflict) as error:
+            if not isinstance(error, OverRate):
+                self.spend(key)
+            raise
+
     def _take(self, keys: Iterable[str]) -> None:
         for key in keys:
             self.refuse_spent(key)
@@ -102,12 +113,13 @@ class Hold:
 
 
 class Allowances:
-    """The three of one API process."""
+    """Those of one API process."""
 
     def __init__(self, rates: Rates, ticks: Ticks) -> None:
         self.requesters = Allowance(rates.requests, ticks, _requester)
         self.peers = Allowance(rates.replays, ticks, _peer)
         self.operators = Allowance(rates.payloads, ticks, _operator)
+        self.approvers = Allowance(rates.payloads, ticks, _approver)
 
 
 def _requester(name: str, seconds: int) -> OverRate:
@@ -121,7 +133,7 @@ def _requester(name: str, seconds: int) -> OverRate:
 def _peer(address: str, seconds: int) -> OverRate:
     return OverRate(
         "peer-limit",
-        f"{address} has sent as many replayed or refused attestations as it may for now; send this again in {seconds} s.",
+        f"{address} has sent as many replayed or refused attestations or approvals as it may for now; send this again in {seconds} s.",
         retry_after=seconds,
     )
 
@@ -130,5 +142,13 @@ def _operator(name: str, seconds: int) -> OverRate:
     return OverRate(
         "operator-limit",
         f"Operator {name} has stated as many new payloads as it may for now; send this again in {seconds} s.",
+        retry_after=seconds,
+    )
+
+
+def _approver(name: str, seconds: int) -> OverRate:
+    return OverRate(
+        "approver-limit",
+        f"Approver {name} has given as many new approvals as it may for now; send this again in {seconds} s.",
         retry_after=seconds,
     )

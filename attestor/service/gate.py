@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 
+from attestor.core.approvals import Given, Verify
+from attestor.core.approvalwire import ApprovalDetail, ApprovalPage, ApprovalView, TierPage, WantedPage
 from attestor.core.errors import AttestorError, Malformed, Missing
 from attestor.core.limits import Rates
 from attestor.core.policy import Policy
@@ -18,9 +20,11 @@ from attestor.core.wire import (
     SigningRequestView,
     SuspectPage,
 )
-from attestor.service import read
+from attestor.service import approved, read
 from attestor.service.admit import Admission
 from attestor.service.allowance import Allowances, Ticks
+from attestor.service.approvalports import ApprovalBook, ApprovalFilter
+from attestor.service.approve import Approving
 from attestor.service.ask import Client, Desk
 from attestor.service.bundle import bundle
 from attestor.service.dissent import Lookout
@@ -44,6 +48,8 @@ class Gate:
         watch: Watch,
         log: LogSource,
         archive: Archive,
+        approvals: ApprovalBook,
+        verify_approval: Verify,
         now: Callable[[], datetime],
         rates: Rates,
         ticks: Ticks,
@@ -52,12 +58,16 @@ class Gate:
         self._ledger = ledger
         self._log = log
         self._archive = archive
+        self._book = approvals
         self._policy = policy
         self._now = now
         self._spool = spool
         allowances = Allowances(rates, ticks)
         self._admission = Admission(ledger, policy, now, allowances, lookout)
         self._desk = Desk(ledger, policy, spool, watch, allowances.requesters)
+        self._approving = Approving(
+            ledger=ledger, book=approvals, policy=policy, verify=verify_approval, now=now, allowances=allowances
+        )
 
     @property
     def policy(self) -> Policy:
@@ -69,6 +79,7 @@ class Gate:
         self._policy = policy
         self._admission = self._admission.under(policy)
         self._desk = self._desk.under(policy)
+        self._approving = self._approving.under(policy)
 
     async def admit(self, raw: bytes, address: str) -> Receipt:
         return await self._admission.admit(raw, address)
@@ -168,6 +179,34 @@ class Gate:
 
     async def signature(self, client: Client, request_id: str) -> tuple[str, bytes]:
         return await self._desk.signature(client, request_id)
+
+    async def approve(self, given: Given, reason: str, address: str) -> tuple[ApprovalView, bool]:
+        return await self._approving.give(given, reason, address)
+
+    async def revoke_approval(self, digest: str, given: Given, address: str) -> ApprovalView:
+        return await self._approving.revoke(_hex(digest, "approval-unknown"), given, address)
+
+    async def approval(self, digest: str) -> ApprovalDetail:
+        return await approved.approval(self._book, self._policy, self._now, _hex(digest, "approval-unknown"))
+
+    async def approvals(
+        self, *, tier: str | None, approver: str | None, release: str | None, cursor: str | None, limit: int
+    ) -> ApprovalPage:
+        wanted = ApprovalFilter(
+            tier=tier,
+            approver=approver,
+            release_id=_hex(release, "release-unknown") if release is not None else None,
+        )
+        after = _hex(cursor, "cursor-unknown") if cursor is not None else None
+        return await approved.approvals(self._book, self._policy, self._now, wanted=wanted, cursor=after, limit=limit)
+
+    async def awaiting_approval(self, *, request: str | None, cursor: str | None, limit: int) -> WantedPage:
+        if request is not None:
+            return await approved.wanted_one(self._ledger, self._policy, request)
+        return await approved.wanted(self._ledger, self._book, self._policy, cursor=cursor, limit=limit)
+
+    async def tiers(self) -> TierPage:
+        return await approved.tiers(self._book, self._policy, self._now)
 
 
 def _hex(text: str, code: str) -> str:

@@ -110,7 +110,7 @@ class Transaction(Protocol):
         """The SHA-256s that were signed, for each release that has any."""
 
     async def approvals(self, release_ids: Sequence[str]) -> dict[tuple[str, bytes], list[Given]]:
-        """By release id and SHA-256 of the bytes: approvals that were not taken back, without manifests."""
+        """By release id and SHA-256 of the bytes: approvals that may still count, without manifests."""
 
     async def content_arrived(self, request_id: UUID) -> None:
         """Note that the bytes of a request are complete."""
@@ -261,7 +261,7 @@ class Evidence:
     stated: tuple[Stated, ...]
     """The claims that are stored beside the envelopes."""
     approvals: tuple[Given, ...] = ()
-    """For this release and the request's digest, those that were taken back left out; what is spent, the log says."""
+    """For this release and the request's digest, those that count now or are spent on them; which these are, the log says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 from functools import partial
 from typing import Final, TypeVar
 
-from attestor.core.approvals import Asking, Given, granted, read_given
+from attestor.core.approvals import Asking, Given, Granted, granted, read_given
 from attestor.core.authorisation import next_state, standing
 from attestor.core.claims import Claim
 from attestor.core.dissent import dissenters
@@ -211,11 +211,7 @@ def obstacle_to(
     if decision is None:
         return NotNow(stored.view.reason, stored.view.sentence)
     tier = policy.tier_of(request.release)
-    pair = (request.release.id, request.sha256.hex())
-    given = asked.approvals.get((request.release.id, request.sha256), ())
-    approvals = [read for each in given if (read := read_given(each, pair, policy)) is not None]
-    asking = Asking(str(request.id), request.requester, pair)
-    let_through = granted(approvals, asking, tier=tier, policy=policy, at=now, spent=())
+    let_through = granted_to(policy, request, tier, asked, now)
     signed = asked.signed.get(request.release.id, frozenset())
     obstacle = standing(request, tier, decision, signed=signed, granted=let_through)
     if obstacle is None or request.decided_at is None or request.decided_under != policy.digest:
@@ -224,6 +220,15 @@ def obstacle_to(
     # late. What takes those votes away since, a withdrawal or the end of a key, does so here as there.
     before = _received_before(request.decided_at, asked.votes.get(request.release.id, ()))
     return standing(request, tier, _evaluated(policy, tier, before, now), signed=signed, granted=let_through)
+
+
+def granted_to(policy: Policy, request: SigningRequest, tier: Tier, asked: "Asked", now: datetime) -> Granted:
+    """Which exceptions enough people let through for a request; what is spent already, only a signer knows for sure."""
+    pair = (request.release.id, request.sha256.hex())
+    given = asked.approvals.get((request.release.id, request.sha256), ())
+    approvals = [read for each in given if (read := read_given(each, pair, policy)) is not None]
+    asking = Asking(str(request.id), request.requester, pair)
+    return granted(approvals, asking, tier=tier, policy=policy, at=now, spent=())
 
 
 @dataclass(frozen=True, slots=True)

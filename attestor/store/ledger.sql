@@ -21,10 +21,13 @@ SELECT * FROM shown_requests WHERE release_id = ANY($1::bytea[]) ORDER BY create
 -- signed_digests: what was signed of some releases
 SELECT release_id, sha256 FROM signed_digests WHERE release_id = ANY($1::bytea[]);
 
--- approvals_for: approvals of any bytes of some releases that nobody took back and whose window is not over
+-- approvals_for: approvals of any bytes of some releases that nobody took back, whose window is not over, and that no decision spent, but for the request whose decision that is
 SELECT p.release_id, p.sha256, a.key, a.document, a.signature FROM approval_pairs p
 JOIN approvals a ON a.document_sha256 = p.approval
-WHERE p.release_id = ANY($1::bytea[]) AND a.revoked_at IS NULL AND a.until > clock_timestamp();
+WHERE p.release_id = ANY($1::bytea[]) AND a.revoked_at IS NULL AND a.until > clock_timestamp()
+  AND (p.spent_at IS NULL OR EXISTS (
+      SELECT FROM signing_requests q WHERE (q.release_id, q.sha256) = (p.release_id, p.sha256) AND q.decided_at IS NOT NULL
+      AND q.state IN ('waiting', 'queued', 'claimed', 'aside')));
 
 -- keep_arrivals: envelopes, then the claims in them, and what the log is told
 WITH kept AS (
@@ -106,7 +109,7 @@ WITH stale AS (
     UNION (SELECT release_id FROM decisions WHERE holds_until <= clock_timestamp() LIMIT $2)
     UNION (SELECT d.release_id FROM signing_requests q JOIN decisions d USING (release_id)
            WHERE q.state = 'waiting' AND q.reason <> 'content-missing' AND q.not_before <= clock_timestamp()
-             AND (d.state = 'reached' OR q.decided_under = $1) AND q.updated_at > d.decided_at
+             AND (d.state <> 'pending' OR q.decided_under = $1) AND q.updated_at > d.decided_at
              AND (q.reason NOT IN ('policies-differ', 'policy-older', 'policy-changed') OR EXISTS (
                   SELECT FROM signer_status WHERE policy_digest = $1 AND NOT halted
                   AND at > clock_timestamp() - interval '30 seconds')) LIMIT $2)

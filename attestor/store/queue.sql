@@ -12,7 +12,7 @@ FROM releases r WHERE r.id = q.release_id AND q.id = coalesce(
 )
 RETURNING q.*, r.kind, r.purl, r.file_name, clock_timestamp() AS clock;
 
--- evidence: of a release, in one look: attestations as they came, claims, withdrawals, what was signed, approvals of these bytes, and under which policy the API decided last
+-- evidence: of a release, in one look: attestations as they came, claims, withdrawals, what was signed, approvals of these bytes that count now or are spent on them, and under which policy the API decided last
 SELECT ARRAY(SELECT ROW (e.operator, e.body, e.received_at) FROM claims JOIN envelopes e USING (operator, payload_digest)
              WHERE release_id = $1 ORDER BY operator, payload_digest) AS envelopes,
        ARRAY(SELECT ROW (operator, payload_digest, form, outcome, sha256, sha512, size) FROM claims
@@ -21,7 +21,8 @@ SELECT ARRAY(SELECT ROW (e.operator, e.body, e.received_at) FROM claims JOIN env
        ARRAY(SELECT sha256 FROM signed_digests WHERE release_id = $1) AS signed,
        ARRAY(SELECT ROW (a.key, a.document, a.signature, m.body) FROM approval_pairs p
              JOIN approvals a ON a.document_sha256 = p.approval LEFT JOIN approval_manifests m ON m.sha256 = a.manifest
-             WHERE p.release_id = $1 AND p.sha256 = $2 AND a.revoked_at IS NULL ORDER BY a.document_sha256) AS approvals,
+             WHERE p.release_id = $1 AND p.sha256 = $2
+               AND (p.spent_at IS NOT NULL OR (a.revoked_at IS NULL AND a.until > clock_timestamp())) ORDER BY a.document_sha256) AS approvals,
        (SELECT policy_digest FROM decisions WHERE release_id = $1) AS policy_digest;
 
 -- weighed: by digest, every vote on a release and every withdrawal, which has neither operator nor time here
@@ -61,11 +62,15 @@ UPDATE signing_requests SET lease_until = clock_timestamp() + $3 * interval '1 s
 WHERE id = $1 AND fence = $2 AND state = 'claimed' AND lease_until > clock_timestamp()
 RETURNING lease_until, clock_timestamp() AS clock;
 
--- give_back: to another state than signed, with the reason; a place of a quota that is not spent is free again
+-- give_back: to another state than signed, with the reason; where an approval came about when it was claimed, it is looked at again soon; a place of a quota that is not spent is free again
 WITH given AS (
     UPDATE signing_requests SET state = $3, reason = $4, sentence = $5, lease_until = NULL, updated_at = clock_timestamp(),
         tries = CASE WHEN $3 = 'waiting' THEN 0 ELSE tries END,
-        not_before = clock_timestamp() + $6 * interval '1 second'
+        not_before = clock_timestamp() + interval '1 second' * CASE WHEN $3 = 'waiting' AND EXISTS (
+            SELECT FROM approval_pairs p JOIN approvals a ON a.document_sha256 = p.approval
+            WHERE (p.release_id, p.sha256) = (signing_requests.release_id, signing_requests.sha256)
+              AND a.revoked_at IS NULL AND a.received_at > signing_requests.updated_at - interval '30 seconds'
+        ) THEN least($6, 5.0) ELSE $6 END
     WHERE id = $1 AND fence = $2 AND state = 'claimed' RETURNING release_id, sha256
 ), freed AS (
     DELETE FROM quota_places p USING given g WHERE (p.release_id, p.sha256) = (g.release_id, g.sha256) AND NOT p.spent

@@ -28,7 +28,8 @@ from attestor.core.policyfile import parse_policy
 from attestor.core.wire import Upload
 from attestor.embedded.ca import CertificateAuthority
 from tests.edges.store.emptying import tamper
-from tests.service.makers import CLIENT, asking, make_policy, package, payload_digest, vote
+from tests.service.approvers import REASON, approver_table, for_all, person, revocation
+from tests.service.makers import CLIENT, asking, base64_of, make_policy, package, payload_digest, vote
 
 GOOD = b"the package"
 METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")
@@ -42,6 +43,8 @@ LIVE = {"waiting", "queued", "claimed", "aside", "signed"}
 ASKS = "/v1/signing-requests"
 ONE = f"{ASKS}/{{requestId}}"
 RELEASE = "/v1/releases/{releaseId}"
+APPROVALS = "/v1/approvals"
+REVOCATION = f"{APPROVALS}/{{approvalDigest}}/revocation"
 
 
 def always(status):
@@ -67,6 +70,12 @@ EXPECTED = {
     ("GET", "/openapi.json"): always(200),
     ("POST", ASKS): {state: 200 if state in LIVE else 201 for state in STATES},
     ("GET", ASKS): always(200),
+    ("POST", APPROVALS): always(200),
+    ("POST", REVOCATION): always(200),
+    ("GET", APPROVALS): always(200),
+    ("GET", f"{APPROVALS}/wanted"): always(200),
+    ("GET", f"{APPROVALS}/{{approvalDigest}}"): always(200),
+    ("GET", "/v1/tiers"): always(200),
     ("GET", ONE): only(STATES, 200, None),
     ("PUT", f"{ONE}/content"): only({"waiting", "queued", "claimed", "aside"}, 200, 409),
     ("GET", f"{ONE}/signature"): only({"signed"}, 200, 404),
@@ -81,13 +90,22 @@ EXPECTED = {
 AUDIENCE = {
     "/v1/attestations": "submit", "/v1/attestations:batch": "submit", "/v1/releases": "read", "/log/checkpoint": "read",
     "/log/tile/{tile}": "read", "/openapi.json": "read", "/healthz": None, "/readyz": "operate", "/metrics": "operate",
+    REVOCATION: "submit", f"{APPROVALS}/{{approvalDigest}}": "read", f"{APPROVALS}/wanted": "read", "/v1/tiers": "read",
 }  # fmt: skip
 
 
-def audience_of(path):
+def audience_of(method, path):
     if path.startswith(ASKS):
         return "request"
+    if path == APPROVALS:
+        return "submit" if method == "POST" else "read"
     return "read" if path.startswith(RELEASE) else AUDIENCE[path]
+
+
+def served(role, path):
+    """The methods of a path that the role's listener knows at all."""
+    rows = (method for method, other in EXPECTED if other == path)
+    return {method for method in rows if audience_of(method, path) in {None, *role.audiences}}
 
 
 @dataclass(frozen=True)
@@ -119,13 +137,12 @@ ROLES = {
 
 def expected(role, method, path, state):
     """One status; ``None`` is: not asked here."""
-    served = audience_of(path) in {None, *role.audiences}
-    if not served:
+    if not served(role, path):
         return 404
     row = ("GET" if method == "HEAD" else method, path)
-    if row not in EXPECTED:
+    if row[0] not in served(role, path):
         return 405
-    if audience_of(path) != "request" or role.may_ask:
+    if audience_of(*row) != "request" or role.may_ask:
         return EXPECTED[row].get(state)
     if row == ("GET", ASKS) and role.known:
         return 200  # one's own, of whatever tier: none here
@@ -134,9 +151,8 @@ def expected(role, method, path, state):
 
 def test_every_row_of_the_table_stands_on_this_page_and_none_besides():
     assert {(row.method, row.path) for row in ROWS} == set(EXPECTED)
-    assert {row.path: row.audience for row in ROWS} == {row.path: audience_of(row.path) or "any" for row in ROWS}, (
-        "who serves it"
-    )
+    for row in ROWS:
+        assert row.audience == (audience_of(row.method, row.path) or "any"), f"who serves {row.method} {row.path}"
 
 
 # --- The service, and one release in each state ------------------------------------------------------------------------
@@ -145,8 +161,9 @@ def test_every_row_of_the_table_stands_on_this_page_and_none_besides():
 def policy_with(keys, *, unix):
     """Packages: asked by `build-service` from 127.0.0.1, and by `relay` over the socket; debs: by `stranger` from the whole host."""
     networks = ["127.0.0.1/32", *(["unix"] if unix else [])]
+    dora = approver_table("dora", person("dora").key, text=person("dora").line)
     text = (
-        make_policy()
+        make_policy(rules={"approvals": "{ hours = 48, quota = 1 }"}, approvers=dora)
         .raw.decode()
         .replace(CLIENT, keys["right"].client_fingerprint)
         .replace("cd" * 32, keys["other"].client_fingerprint)
@@ -157,7 +174,7 @@ def policy_with(keys, *, unix):
         '["build-service"]', '["build-service", "relay"]'
     )
     after = after.replace('["build-service"]', '["stranger"]').replace('["192.0.2.0/24"]', '["127.0.0.0/8"]')
-    users = '\n[requesters.relay]\nusers = ["relay-user"]\n[requesters.elsewhere]\nusers = ["elsewhere-user"]\n'
+    users = '\n[requesters.relay]\nperson = "relay"\nusers = ["relay-user"]\n[requesters.elsewhere]\nusers = ["elsewhere-user"]\n'
     return parse_policy(f"{head}[tiers.packages]{packages}{mark}{after}{users}".encode(), "policy.toml")
 
 
@@ -196,7 +213,10 @@ class World:
         self.ports = {}
 
     async def open(self, *, unix=True, **rates):
-        gate = await self.ground.gate(policy_with(self.keys, unix=unix), **rates)
+        policy = policy_with(self.keys, unix=unix)
+        gate = await self.ground.gate(policy, **rates)
+        self.approval, self.manifest = for_all(policy, "quota", [(package("nobodys"), GOOD)])
+        self.revocation = revocation(self.approved)
         mutual = TlsFiles(
             self.folder / "server/server.pem", self.folder / "server/server.key", self.folder / "ca/ca.pem"
         )
@@ -210,6 +230,11 @@ class World:
         running = await serve([*listeners.values(), local], gate, registry=CollectorRegistry())
         self.stack.push_async_callback(running.stop)
         self.ports = {name: port for name, (_, port) in zip(listeners, running.addresses, strict=True)}
+
+    @property
+    def approved(self):
+        """The digest of the one approval, of a release that nobody knows."""
+        return hashlib.sha256(self.approval).hexdigest()
 
     async def session(self, name):
         role = ROLES[name]
@@ -233,6 +258,8 @@ class World:
         """One release in each state, asked for by the right requester, and then moved as the owner of the database can."""
         envelopes = b"\n".join(vote(package(state), GOOD, "alice") for state in STATES)
         await self._must(session["nobody"], "POST", "/v1/attestations:batch", envelopes, "application/x-ndjson")
+        for path in (APPROVALS, REVOCATION.format(approvalDigest=self.approved)):
+            await self._must(session["nobody"], "POST", path, *approving_body(self, path))
         for state in STATES[:-1]:
             asked = await self._must(session["the right requester"], "POST", ASKS, ask(state), "application/json")
             self.ids[state] = UUID(json.loads(asked)["id"])
@@ -280,14 +307,28 @@ def spelled(world, path, state):
         releaseId=package(state).id,
         requestId=world.ids[state],
         operator="alice",
+        approvalDigest=world.approved,
         payloadDigest=payload_digest(package(state), GOOD).hex(),
         tile="0/000.p/1",
     )
 
 
-def body_of(method, path, state):
+def approving_body(world, path):
+    """The body, and its media type."""
+    signed, more = (world.revocation, {})
+    if path == APPROVALS:
+        signed, more = world.approval, {"manifest": base64_of(world.manifest), "reason": REASON}
+    dora = person("dora")
+    said = {"key": dora.key, "document": base64_of(signed), "signature": base64_of(dora.sign(signed))}
+    return json.dumps(said | more).encode(), "application/json"
+
+
+def body_of(world, method, path, state):
     if method in {"GET", "HEAD"}:
         return None, {}
+    if path in {APPROVALS, REVOCATION}:
+        body, media_type = approving_body(world, path)
+        return body, {"Content-Type": media_type}
     if path == ASKS:
         return ask(state), {"Content-Type": "application/json"}
     if path == f"{ONE}/content":
@@ -349,7 +390,7 @@ async def test_each_row_in_each_state_with_each_method_answers(world, name):
 
 
 async def answered(session, world, method, path, state):
-    body, headers = body_of(method, path, state)
+    body, headers = body_of(world, method, path, state)
     async with session.request(method, spelled(world, path, state), data=body, headers=headers) as answer:
         raw = await answer.read()
         if answer.status < 400:
@@ -371,8 +412,8 @@ async def test_a_query_that_nobody_knows_is_malformed_on_every_row_that_is_there
     for row in ROWS:
         url = f"{spelled(world, row.path, 'absent')}?colour=blue"
         async with session.request(row.method, url, data=b"" if row.method != "GET" else None) as answer:
-            there = audience_of(row.path) in {None, *role.audiences}
-            assert (row.path, answer.status) == (row.path, 400 if there else 404)
+            there = served(role, row.path)
+            assert (row.path, answer.status) == (row.path, 400 if row.method in there else 405 if there else 404)
 
 
 @pytest.mark.parametrize(

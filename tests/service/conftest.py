@@ -12,7 +12,9 @@ import pytest_asyncio
 from attestor.app.clock import now
 from attestor.content.spool import Spool
 from attestor.core.limits import Rate, Rates
+from attestor.openpgp.approvers import Approvers
 from attestor.service.gate import Gate
+from attestor.store.approvals import PostgresApprovals
 from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import listening
@@ -113,6 +115,8 @@ class Ground:
             watch=watch,
             log=PostgresLog(pool),
             archive=PostgresArchive(pool),
+            approvals=PostgresApprovals(pool),
+            verify_approval=Approvers().verify,
             now=clock,
             rates=Rates(**{"requests": FREE, "replays": FREE, "payloads": FREE, **rates}),
             ticks=ticks,

@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 from datetime import UTC, datetime
 
-from attestor.core import wire
+from attestor.core import approvalwire, wire
 from attestor.core.envelope import parse_envelope
 from attestor.core.errors import Conflict, Forbidden, Missing
 from tests.memorylog import MemoryLog, words
@@ -43,6 +43,14 @@ def request_view(state="waiting", present=False, asked=None):
     )  # fmt: skip
 
 
+def approval_view(digest, reason):
+    return approvalwire.ApprovalView(
+        digest=digest, state="standing", why=None, approver="dora", key="AB" * 20, action="quota", tier="packages",
+        reason=reason, request=REQUEST, release_id=HEX, sha256=HEX, manifest=None, pairs=1, spent=0, not_before=NOW,
+        until=NOW, received_at=NOW, revoked_at=None,
+    )  # fmt: skip
+
+
 class StandIn:
     """What a Gate is to this room: each method one coroutine, errors of the core."""
 
@@ -56,6 +64,7 @@ class StandIn:
         self.view = None
         self.waiting = asyncio.Event()
         self.hold = None
+        self.approved = []
         self.log = MemoryLog(words(300))
 
     async def admit(self, raw, peer):
@@ -111,6 +120,40 @@ class StandIn:
         if release_id != HEX or digest not in {None, HEX}:
             raise Missing("not-signed", "No signature of this release can be read.")
         return b'{"type":"attestor-bundle"}'
+
+    async def approve(self, given, reason, peer):
+        self.peers.append(peer)
+        if given.key.startswith("SHA256:"):
+            raise Forbidden("approver-unknown", "The policy lists no approver with this key.")
+        self.approved.append((given, reason))
+        return approval_view(given.digest.hex(), reason), len(self.approved) == 1
+
+    async def revoke_approval(self, digest, given, peer):
+        self.peers.append(peer)
+        if digest != HEX:
+            raise Missing("approval-unknown", "No such approval was given here.")
+        if given.key.startswith("SHA256:"):
+            raise Conflict("approval-spent", "There is nothing to take back.")
+        return approval_view(digest, "r")
+
+    async def approval(self, digest):
+        if digest != HEX:
+            raise Missing("approval-unknown", "No such approval was given here.")
+        pair = approvalwire.PairView(release_id=HEX, sha256=HEX, spent_at=None)
+        return approvalwire.ApprovalDetail(
+            approval=approval_view(digest, "r"), document="AA==", signature="AA==", pairs=(pair,)
+        )
+
+    async def approvals(self, **wanted):
+        self.wanted_approvals = wanted
+        return approvalwire.ApprovalPage(approvals=(approval_view(HEX, "r"),), cursor=None)
+
+    async def awaiting_approval(self, **wanted):
+        self.wanted_approvals = wanted
+        return approvalwire.WantedPage(wanted=(), cursor=None)
+
+    async def tiers(self):
+        return approvalwire.TierPage(origin="here", policy_serial=1, policy_digest=HEX, tiers=())
 
     async def checkpoint(self):
         return await self.log.checkpoint()

@@ -18,6 +18,8 @@ from tests.edges.api.standin import StandIn
 
 ALL = frozenset({"read", "submit", "request", "operate"})
 OPERATIONS = {
+    "GET /v1/approvals", "GET /v1/approvals/wanted", "GET /v1/approvals/{approvalDigest}", "GET /v1/tiers",
+    "POST /v1/approvals", "POST /v1/approvals/{approvalDigest}/revocation",
     "GET /healthz", "GET /log/checkpoint", "GET /log/tile/{tile}", "GET /metrics", "GET /openapi.json", "GET /readyz", "GET /v1/releases", "GET /v1/releases/{releaseId}",
     "GET /v1/releases/{releaseId}/bundle",
     "GET /v1/releases/{releaseId}/envelopes/{operator}/{payloadDigest}", "GET /v1/releases/{releaseId}/explanation",
@@ -27,6 +29,8 @@ OPERATIONS = {
     "PUT /v1/signing-requests/{requestId}/content",
 }  # fmt: skip
 SCHEMAS = {
+    "ApprovalAsk", "ApprovalDetail", "ApprovalPage", "ApprovalView", "EvidenceLink", "PairView", "QuotaView",
+    "RevocationAsk", "Terms", "TierPage", "TierView", "WantedApproval", "WantedPage",
     "Artifact", "DecisionView", "EventView", "Explanation", "HashState", "Health", "PartHealth", "Problem", "Pull",
     "Readiness", "Receipt", "ReleaseLine", "ReleaseName", "ReleasePage", "ReleaseView", "SigningRequestAsk",
     "SigningRequestPage", "SigningRequestView", "Upload", "VoteView",

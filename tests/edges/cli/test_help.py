@@ -20,6 +20,7 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_the_verbs_are_those_that_people_expect():
     assert {" ".join(path) for path, command in COMMANDS.items() if not hasattr(command, "commands")} == {
         "init", "serve", "demo", "migrate", "check", "status", "explain", "bundle", "verify", "audit", "request",
+        "approvals", "approve",
         "policy check", "policy reload", "ca issue", "hsm certificates", "hsm provision", "hsm status",
         "log keygen", "log seal", "log anchor init", "log anchor show", "log export", "log check", "log recover",
         "tier backlog", "tier pause", "tier resume", "tier retry",
