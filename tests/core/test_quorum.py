@@ -16,7 +16,7 @@ from attestor.core.claims import Claim, Outcome
 from attestor.core.keys import parse_public_key
 from attestor.core.naming import Kind, parse_release
 from attestor.core.policy import OperatorKey, Policy, PurlPattern, Scope, Tier
-from attestor.core.quorum import Disputed, Pending, Reached, evaluate
+from attestor.core.quorum import Disputed, Pending, Reached, evaluate, in_favour_of
 from tests.logkeys import log_policy
 
 NOON = datetime(2025, 10, 12, 12, tzinfo=UTC)
@@ -837,3 +837,59 @@ def test_real_votes_builders_that_list_one_file_twice_with_two_hashes_vote_for_n
         assert decision.tally.equivocating == twice
         assert not decision.tally.agreeing & twice
         assert type(decision) is Disputed
+
+
+# ------------------------------------------------------------------------------------------------ disputes that people end
+
+
+def test_a_dispute_is_ended_in_favour_of_what_has_n_votes_all_the_same():
+    disputed = decided([claim("a1"), claim("b1"), claim("c1", BAD)])
+    ended = in_favour_of(disputed, GOOD)
+    assert isinstance(ended, Reached)
+    assert (ended.agreed.sha256, ended.tally) == (GOOD, disputed.tally)
+
+
+NOT_ENDED = [
+    ("of the dissent", [claim("a1"), claim("b1"), claim("c1", BAD)], {}, BAD),
+    ("of bytes that nobody states", [claim("a1"), claim("b1"), claim("c1", BAD)], {}, UGLY),
+    ("of one below n", [claim("a1"), claim("c1", BAD)], {}, GOOD),
+    ("of one below n beside an equivocator", [claim("a1"), claim("b1"), claim("b2", BAD)], {}, GOOD),
+    ("of a tie", [claim("a1"), claim("b1"), claim("c1", BAD), claim("d1", BAD)], {"of": tier(3, 5)}, GOOD),
+    ("where a required operator is missing", [claim("a1"), claim("b1"), claim("c1", BAD)], {"of": tier(required="c")}, GOOD),
+    ("of n where one of them is suspended", [claim("a1"), claim("b1"), claim("c1", BAD)], {"under": policy(suspended="b")}, GOOD),
+    ("of n where one took it back", [claim("a1"), claim("b1"), claim("c1", BAD)], {"withdrawn": taken_back(claim("b1"))}, GOOD),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("claims", "arguments", "sha256"), [row[1:] for row in NOT_ENDED], ids=[row[0] for row in NOT_ENDED]
+)
+def test_a_dispute_is_not_ended_in_favour(claims, arguments, sha256):
+    disputed = decided(claims, **arguments)
+    assert isinstance(disputed, Disputed)
+    assert in_favour_of(disputed, sha256) is disputed
+
+
+@given(any_cases, st.sampled_from([GOOD, BAD, UGLY]))
+def test_law_only_dissent_is_overruled(case, sha256):
+    """Ended in favour of some bytes, a decision is what it would be if the tier allowed any dissent, and else it is as it was."""
+    tier_, policy_, claims, withdrawn = case
+    decision = evaluate(*case, NOON)
+    ended = in_favour_of(decision, sha256)
+    if ended is decision:
+        return
+    patient = dataclasses.replace(tier_, dissent_limit=len(NAMES))
+    assert isinstance(decision, Disputed)
+    assert ended == evaluate(patient, policy_, claims, withdrawn, NOON)
+    assert (ended.agreed.sha256, len(ended.tally.agreeing) >= tier_.threshold) == (sha256, True)
+
+
+@given(any_cases)
+def test_law_a_dispute_holds_what_would_be_reached_without_it(case):
+    tier_, *rest = case
+    decision = evaluate(*case, NOON)
+    patient = evaluate(dataclasses.replace(tier_, dissent_limit=len(NAMES)), *rest, NOON)
+    if isinstance(decision, Disputed):
+        assert decision.overruled == (patient if isinstance(patient, Reached) else None)
+    else:
+        assert patient == decision
