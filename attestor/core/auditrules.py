@@ -85,14 +85,11 @@ def question_of(index: int, decided: WasDecided, tier: Tier) -> RulesQuestion:
     )
 
 
-def refuse_void(  # noqa: PLR0913 - the past, one fact each
-    index: int, decided: WasDecided, tier: Tier, past: RulesPast, revocations: Collection[int], *, repeated: bool
-) -> None:
+def refuse_void(index: int, decided: WasDecided, tier: Tier, past: RulesPast, revocations: Collection[int]) -> None:
     """Refuse the signature at *index* where its decision was void by what the log holds before that decision.
 
-    *revocations* are the entries that took one of its approvals back; *repeated* says that the key had signed these bytes before,
-    so that the signature let nothing new through. ``approval-revoked``, ``approval-spent-twice``, ``period-differs``,
-    ``approval-unneeded``, and the codes of what stands in the way: ``quota-used``, ``version-not-newer`` and so on.
+    *revocations* are the entries that took one of its approvals back. ``approval-revoked``, ``approval-spent-twice``,
+    ``period-differs``, ``approval-unneeded``, and the codes of what stands in the way: ``quota-used``, ``version-not-newer`` and so on.
     """
     if revocations:
         raise Rejected(
@@ -104,8 +101,7 @@ def refuse_void(  # noqa: PLR0913 - the past, one fact each
             "approval-spent-twice",
             f"Signature {index} rests on the approval {min(past.unspendable).hex()}, which an earlier decision on these bytes had spent.",
         )
-    if not repeated:
-        _refuse_past(index, decided, tier, past)
+    _refuse_past(index, decided, tier, past)
 
 
 def _refuse_past(index: int, decided: WasDecided, tier: Tier, past: RulesPast) -> None:

@@ -140,8 +140,7 @@ class Examination:
         if entry.sha256 not in {one.sha256.hex() for one in remembered.signed}:
             # Some bytes of a release have one bundle, that of their first signature.
             self._left.append((index, self._look_at_bundle(entry, raw, logged, policy)))
-        made = (entry.key, bytes.fromhex(entry.sha256))
-        self._refuse_void(index, logged, policy, repeated=made in {(one.key, one.sha256) for one in remembered.signed})
+        self._refuse_void(index, logged, policy)
 
     def _look_at_bundle(
         self, entry: SignatureEntry, raw: bytes, logged: LoggedDecision, policy: Policy
@@ -157,7 +156,7 @@ class Examination:
 
         return look
 
-    def _refuse_void(self, index: int, logged: LoggedDecision, policy: Policy, *, repeated: bool) -> None:
+    def _refuse_void(self, index: int, logged: LoggedDecision, policy: Policy) -> None:
         """Nothing more is asked of a decision whose release no tier governs: that was found where it stands."""
         decided = auditing.decided_of(logged.entry, logged.raw)
         tier = next((tier for tier in policy.tiers if decided is not None and tier.governs(decided.release)), None)
@@ -170,7 +169,7 @@ class Examination:
             for spent in logged.entry.approvals
             for at, _ in book.about(auditing.revocation_of(spent.document), logged.index)
         ]
-        auditrules.refuse_void(index, decided, tier, past, revocations, repeated=repeated)
+        auditrules.refuse_void(index, decided, tier, past, revocations)
 
     def _policies(self, index: int) -> list[PolicyEntry]:
         entries = [read_entry(raw) for _, raw in self._auditor.book.about(POLICIES, index)]

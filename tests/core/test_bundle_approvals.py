@@ -142,6 +142,7 @@ def in_evidence(*approvals):
     return lambda document: msgspec.structs.replace(document, approvals=parts)
 
 
+ELSEWHERE = f'[requesters.elsewhere]\nclients = ["{"cd" * 32}"]\nperson = "somebody"\n'
 TWO = dispute_by("anna", "bert")
 ONE = approved(RELEASE, ("anna", "release"))
 MADE = {
@@ -156,6 +157,9 @@ MADE = {
         approved(DISPUTE, ("anna", "dispute"), ("bert", "dispute"), votes=DISPUTED, policy_of=policy(DISPUTE, person="anna"))),
     "who asked is not named": ("bundle-approvals", replace(TWO, changed_decision=entry(requester=None))),
     "who asked is none of the tier's": ("bundle-approvals", replace(TWO, changed_decision=entry(requester="somebody"))),
+    "who asked is a requester of others": (
+        "bundle-approvals",
+        approved(RELEASE, ("anna", "release"), policy_of=policy(RELEASE, approvers=(*PEOPLE, ELSEWHERE)), changed_decision=entry(requester="elsewhere"))),
     "who asked is named where nothing was approved": (
         "bundle-approvals", Making(changed_decision=entry(requester="build"))),
     "an approver whom the policy does not list": ("bundle-approvals", otherwise(who="dora")),
@@ -226,6 +230,7 @@ MADE = {
     "a period where there is no quota": ("bundle-decision", approved(RELEASE, ("anna", "release"), period="2026-03")),
     "a period that was over": ("bundle-decision", approved(QUOTA, period="2026-02")),
     "a period of another length": ("bundle-decision", approved(QUOTA, period="2026")),
+    "a later period of another length": ("bundle-decision", approved(QUOTA, period="2026-03-05")),
 }  # fmt: skip
 
 
