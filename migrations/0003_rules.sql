@@ -115,4 +115,34 @@ GRANT UPDATE (received_at) ON approvals TO attestor_signer;  -- taken only as a 
 GRANT UPDATE (spent_at) ON approval_pairs TO attestor_signer;
 GRANT INSERT, UPDATE (spent, taken_at), DELETE ON quota_places TO attestor_signer;
 
+-- Release keys as a signer saw them last on the HSM, their canaries (a few of each), and when somebody asked for canaries.
+CREATE TABLE release_keys (
+    name        text PRIMARY KEY CHECK (octet_length(name) <= 128),
+    fingerprint text NOT NULL CHECK (octet_length(fingerprint) = 40),
+    certificate bytea NOT NULL CHECK (octet_length(certificate) <= 65536),
+    counted     bigint NOT NULL CHECK (counted >= 0),
+    operations  bigint,
+    stopped     boolean NOT NULL,
+    at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE canary_signatures (
+    key_fingerprint text NOT NULL CHECK (octet_length(key_fingerprint) = 40),
+    idx             bigint NOT NULL CHECK (idx >= 0),
+    created         timestamptz NOT NULL,
+    signature       bytea NOT NULL CHECK (octet_length(signature) <= 16384),
+    made_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (key_fingerprint, idx)
+);
+
+CREATE TABLE canary_wanted (
+    id integer PRIMARY KEY CHECK (id = 1),
+    at timestamptz NOT NULL
+);
+
+GRANT SELECT ON release_keys, canary_signatures TO attestor_api, attestor_signer;
+GRANT SELECT ON canary_wanted TO attestor_signer;
+GRANT INSERT, UPDATE ON release_keys TO attestor_signer;
+GRANT INSERT, DELETE ON canary_signatures TO attestor_signer;
+
 -- migrate: rollback

@@ -1,17 +1,41 @@
 """What Prometheus sees: of HTTP routes, statuses and problem codes, each a bounded set of labels; how signers and log stand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from attestor.service.keyports import KeyStanding
 from attestor.service.ports import SignerStatus
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 _MAX_CODES: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyKeyEnd:
+    """When a key of the policy ends; negative seconds, where it has."""
+
+    role: Literal["operator", "approver"]
+    name: str
+    key: str
+    """Its fingerprint."""
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFigures:
+    """How release keys stand, and when keys end; all by the names that the deployment and the policy give."""
+
+    canary_ages: Mapping[str, float]
+    """Seconds since the last canary that verified."""
+    certificate_ends: Mapping[str, float]
+    """Seconds; infinite where the certificate does not end."""
+    policy_ends: Sequence[PolicyKeyEnd]
+    standings: Sequence[KeyStanding]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +50,7 @@ class Standing:
     published: int
     backlog_seconds: float
     refused: int
+    keys: KeyFigures | None = None
 
 
 class _StandingGauges(Collector):
@@ -56,6 +81,36 @@ class _StandingGauges(Collector):
         waits = "Seconds for which the oldest entry waits to be appended"
         yield GaugeMetricFamily("attestor_log_backlog_seconds", waits, self.known.backlog_seconds)
         yield GaugeMetricFamily("attestor_log_refused", "Rows that could be no entry", self.known.refused)
+        if self.known.keys is not None:
+            yield from _of_keys(self.known.keys)
+
+
+def _of_keys(keys: KeyFigures) -> Iterator[GaugeMetricFamily]:
+    age = "Seconds since the key signed the canary's string, verified by its certificate"
+    yield _by_key("attestor_canary_age_seconds", age, keys.canary_ages)
+    ends = "Seconds until the release key's certificate ends; +Inf where it does not"
+    yield _by_key("attestor_certificate_expiry_seconds", ends, keys.certificate_ends)
+    of_policy = GaugeMetricFamily(
+        "attestor_key_expiry_seconds", "Seconds until a key of the policy ends", labels=("role", "name", "key")
+    )
+    for end in keys.policy_ends:
+        of_policy.add_metric((end.role, end.name, end.key), end.seconds)
+    yield of_policy
+    counted = {key.name: float(key.counted) for key in keys.standings}
+    yield _by_key("attestor_hsm_counted", "Uses of the release key that were counted before they were made", counted)
+    read = {key.name: float(key.operations) for key in keys.standings if key.operations is not None}
+    yield _by_key("attestor_hsm_operations", "Uses of the release key that the HSM says", read)
+    stopped = {key.name: float(key.stopped) for key in keys.standings}
+    yield _by_key(
+        "attestor_hsm_key_stopped", "1 where the HSM was above the count, so that the key signs nothing", stopped
+    )
+
+
+def _by_key(name: str, what: str, values: Mapping[str, float]) -> GaugeMetricFamily:
+    family = GaugeMetricFamily(name, what, labels=("key",))
+    for key, value in values.items():
+        family.add_metric((key,), value)
+    return family
 
 
 class Metrics:

@@ -54,6 +54,11 @@ async def bundle(call: Call) -> web.StreamResponse:
     return call.tagged(await call.house.gate.bundle(call.path["releaseId"], given(wanted.digest)))
 
 
+async def canary(call: Call) -> web.StreamResponse:
+    """The last signature of the canary's string by each release key: `attestor canary verify` checks it."""
+    return call.tagged(await call.house.gate.canaries())
+
+
 async def openapi(call: Call) -> web.StreamResponse:
     """This interface, as OpenAPI 3.1."""
     return call.tagged(call.house.document)

@@ -81,6 +81,7 @@ ROWS: Final = (
     Row("GET", _A + "/wanted", "read", approvals.wanted, approvalwire.WantedPage, (200, 304, 400, 404, 503), query=WantedQuery),
     Row("GET", _A + "/{approvalDigest}", "read", approvals.approval, approvalwire.ApprovalDetail, (200, 304, 400, 404, 503)),
     Row("GET", "/v1/tiers", "read", approvals.tiers, approvalwire.TierPage, (200, 304, 400, 503)),
+    Row("GET", "/v1/canary", "read", read.canary, wire.CanaryList, (200, 304, 400, 503)),
     Row("GET", "/log/checkpoint", "read", log.checkpoint, log.CHECKPOINT_TYPE, (200, 304, 400, 404, 503)),
     Row("GET", "/log/tile/{tile}", "read", log.tile, log.TILE_TYPE, (200, 400, 404, 503)),
     Row("GET", "/openapi.json", "read", read.openapi, JSON, (200, 304, 400)),

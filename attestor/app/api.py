@@ -17,6 +17,7 @@ from attestor.api.alarms import DissentMetrics
 from attestor.app.clock import now
 from attestor.app.dissent import DissentLookout, dissent_probe
 from attestor.app.ending import until
+from attestor.app.keyhealth import KeyHealth
 from attestor.app.parts import database_probe, log_probe, policy_probe, signer_probe, standing
 from attestor.app.policyfile import PolicyFile
 from attestor.config import Config, ServedListener
@@ -34,6 +35,7 @@ from attestor.store.pool import Settings, connect
 
 _REEVALUATE_SECONDS: Final = 2.0
 _TIDY_SECONDS: Final = 300.0
+_ENDS_SECONDS: Final = 86400.0
 _REEVALUATE_AT_ONCE: Final = 200
 
 log = structlog.get_logger("attestor.api")
@@ -72,6 +74,8 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
         reevaluated = partial(_reevaluated, gate)
         await stack.enter_async_context(_again("reevaluation", reevaluated, _REEVALUATE_SECONDS, changed))
         await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS, asyncio.Event()))
+        health = KeyHealth(ledger, config, file, now)
+        await stack.enter_async_context(_again("keys' ends", health.warn_of_ends, _ENDS_SECONDS, asyncio.Event()))
         await stack.enter_async_context(file.watched(gate.load, changed.set))
         running = await door.serve(
             [_listener(served) for served in view.listeners],
@@ -83,8 +87,9 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
                 log_probe(source, pool, file),
                 policy_probe(ledger, file, now),
                 dissent_probe(rate),
+                health.canary,
             ),
-            standing=standing(ledger, pool, file, now),
+            standing=health.with_keys(standing(ledger, pool, file, now)),
         )
         log.info("serving", addresses=running.named)
         try:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from attestor.app.release_key import device_of, open_release_keys
+from attestor.app.release_key import device_of, read_certificates
 from attestor.config import Config
 from attestor.core.errors import Rejected
 from attestor.openpgp.certificate import Certificate
@@ -57,8 +57,8 @@ class Proof:
 
 async def proof_of(config: Config, folder: Path) -> Proof:
     """Read the certificates from the HSM and write them to a folder, NAME.pgp each."""
-    keys = await open_release_keys(config, device_of(config), config.for_role("signer").passphrases)
-    return _written({name: key.certificate for name, key in keys.items()}, folder)
+    passphrases = config.for_role("signer").passphrases
+    return _written(await read_certificates(config, device_of(config), passphrases), folder)
 
 
 def _written(certificates: Mapping[str, Certificate], folder: Path) -> Proof:

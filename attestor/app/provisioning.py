@@ -1,14 +1,19 @@
 """Set up the HSM as the deployment file says: namespaces, users, tags, keys, OpenPGP certificates; safe to repeat."""
 
 from collections import defaultdict
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import datetime
 from typing import Final
 
+from attestor.anchor.operations import FileOperations
 from attestor.config import Config, SigningKeySection
+from attestor.core.errors import Halted
 from attestor.core.secret import Secret
 from attestor.embedded.files import own_folder, write_new
 from attestor.hsm.connection import NodeSettings
-from attestor.hsm.plan import Certificates, KeyPlan, NamespacePlan, Plan
+from attestor.hsm.device import Count
+from attestor.hsm.plan import CanaryPlan, Certificates, KeyPlan, NamespacePlan, Plan
 from attestor.hsm.provision import Report, new_passphrase, provision
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
 
@@ -18,16 +23,31 @@ _ADMINISTRATOR: Final = "admin"
 async def provision_hsm(config: Config, now: datetime) -> Report:
     """Provision the first node; the others of a cluster share its users and keys.
 
-    Raises as :func:`attestor.hsm.provision.provision`.
+    The uses that certificates take are counted where the signer's anchor is here. Raises as
+    :func:`attestor.hsm.provision.provision`, and ``Unavailable`` ``operations-unavailable``.
     """
     node = config.hsm.nodes[0]
-    return await provision(
-        NodeSettings(url=node.url, fingerprint=node.fingerprint),
-        _plan(config),
-        Certificates(draft_certificate, parse_certificate),
-        now=now,
-        production=config.hsm.production,
-    )
+    async with _counting(config) as count:
+        return await provision(
+            NodeSettings(url=node.url, fingerprint=node.fingerprint),
+            _plan(config),
+            Certificates(draft_certificate, parse_certificate),
+            now=now,
+            production=config.hsm.production,
+            count=count,
+        )
+
+
+@asynccontextmanager
+async def _counting(config: Config) -> AsyncIterator[Count | None]:
+    """``None`` where the anchor is on another host, still to be made, or another user's: a person acknowledges the use then."""
+    async with AsyncExitStack() as stack:
+        try:
+            operations = await stack.enter_async_context(FileOperations.opened(config.signer.anchor))
+        except Halted:
+            yield None
+        else:
+            yield operations.count
 
 
 def _plan(config: Config) -> Plan:
@@ -45,10 +65,17 @@ def _plan(config: Config) -> Plan:
                 administrator=_ADMINISTRATOR,
                 passphrase=credential(config, f"hsm-{name}-admin-passphrase"),
                 keys=tuple(keys),
+                canary=_canary(config),
             )
             for name, keys in by_namespace.items()
         ),
     )
+
+
+def _canary(config: Config) -> CanaryPlan | None:
+    if config.canary is None:
+        return None
+    return CanaryPlan(config.canary.user, credential(config, config.canary.passphrase))
 
 
 def _key(config: Config, section: SigningKeySection) -> KeyPlan:

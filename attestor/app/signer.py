@@ -10,11 +10,13 @@ import structlog
 
 from attestor.anchor.clockfile import SteadyClock
 from attestor.anchor.memory import FileMemory
+from attestor.anchor.operations import FileOperations
 from attestor.app.clock import now
 from attestor.app.ending import halted_among, until
 from attestor.app.logkeys import refuse_unlisted, seal_of
 from attestor.app.policyfile import PolicyFile
 from attestor.app.release_key import device_of, open_release_keys
+from attestor.app.watch import KeyWatch, canaries_of
 from attestor.config import Config
 from attestor.content.artifacts import SPOOL, Artifacts
 from attestor.content.roots import DirectoryRoot, PullRoots
@@ -23,11 +25,13 @@ from attestor.core.lanes import Lane
 from attestor.core.policy import Policy
 from attestor.core.seal import Seal
 from attestor.openpgp.approvers import Approvers
+from attestor.service.canary import Canaries
 from attestor.service.case import Signing
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.ports import SIGNING, Job, Queue, SignerStatus
 from attestor.service.sign import bring_on
+from attestor.store.keybook import PostgresKeyBook
 from attestor.store.listen import Listener, listening
 from attestor.store.log import PostgresLog
 from attestor.store.pool import Settings, connect
@@ -58,6 +62,8 @@ class SignerProcess:
     seal: Seal
     file: PolicyFile
     steady: SteadyClock
+    watch: KeyWatch | None = None
+    canaries: Canaries | None = None
     behind: int | None = None
 
     def load(self, policy: Policy) -> None:
@@ -115,12 +121,18 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
         await stack.enter_async_context(_telling_what_halts(queue, config, file))
         memory = await stack.enter_async_context(FileMemory.opened(config.signer.anchor, config.policy.log.key.name))
         steady = await asyncio.to_thread(SteadyClock, config.signer.anchor, now)
+        operations = await stack.enter_async_context(FileOperations.opened(config.signer.anchor))
+        device = device_of(config, operations.count)
         seal = seal_of(config, view)
         past = Past(PostgresLog(pool), memory, config.policy, alone=config.policy.log.quorum == 0)
+        keys = await open_release_keys(config, device, view.passphrases, operations)
+        watch = KeyWatch(device, operations, keys, PostgresKeyBook(pool))
+        # Before anything is claimed: what the device counted while nobody looked stops its key first.
+        await watch.reconcile()
         signing = Signing(
             queue=queue,
             content=_artifacts(config),
-            signers=await open_release_keys(config, device_of(config), view.passphrases),
+            signers=keys,
             policy=config.policy,
             verify_approval=Approvers().verify,
             past=past,
@@ -130,7 +142,8 @@ async def signer(config: Config, file: PolicyFile | None = None) -> AsyncIterato
             tries=config.signer.tries,
         )
         instance, poll_seconds = config.signer.instance, config.signer.poll_seconds
-        yield SignerProcess(signing, past, queue, listener, instance, poll_seconds, seal, file, steady)
+        canaries = canaries_of(config, view, watch, signing)
+        yield SignerProcess(signing, past, queue, listener, instance, poll_seconds, seal, file, steady, watch, canaries)
 
 
 @asynccontextmanager
@@ -249,7 +262,27 @@ async def _keep_time(process: SignerProcess) -> None:
         await asyncio.sleep(_KEEP_TIME_SECONDS)
 
 
-_BESIDE: Final = (_follow, _keep_time, _look_again, _reload_on, _report_on)
+async def _watch_on(process: SignerProcess) -> None:
+    if process.watch is not None:
+        await process.watch.reconcile_on()
+
+
+async def _canaries_on(process: SignerProcess) -> None:
+    while process.canaries is not None:
+        try:
+            # Who has the newer policy makes them: its seal is sure to be one that counts.
+            made = await process.canaries.make_due() if process.behind is None else {}
+            for name, kept_from in made.items():
+                if kept_from is None:
+                    log.info("canary", key=name)
+                else:
+                    log.error("canary", key=name, code=kept_from.code, detail=kept_from.sentence)
+        except Unavailable as error:
+            log.warning("canaries", code=error.code, detail=error.sentence)
+        await asyncio.sleep(process.poll_seconds)
+
+
+_BESIDE: Final = (_follow, _keep_time, _look_again, _reload_on, _report_on, _watch_on, _canaries_on)
 
 
 @dataclass(frozen=True, slots=True)

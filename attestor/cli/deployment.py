@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from attestor.cli import keycounts
 from attestor.cli.output import ConfigOption, Exit, JsonOption, leave, now, say, say_json
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from attestor.config import Config
 
 hsm = typer.Typer(help="The HSM that holds the release keys.", no_args_is_help=True)
+keycounts.register(hsm)
 
 
 def register(app: typer.Typer) -> None:
@@ -63,6 +65,10 @@ def provision(*, config: ConfigOption) -> None:
         say(f"was there  {name}")
     for name in report.made:
         say(f"made       {name}")
+    for place in report.uncounted:
+        say(
+            f"uncounted  the certificate of {place}: before it signs, attestor hsm reconcile --acknowledge (runbook reconcile.md)"
+        )
     say("The device holds what the deployment file says; attestor hsm status shows the certificates to pin.")
 
 

@@ -13,6 +13,7 @@ from attestor.cli import (
     approvals,
     approve,
     audit,
+    canary,
     deployment,
     first,
     log,
@@ -42,6 +43,7 @@ app.add_typer(policy.app, name="policy")
 app.add_typer(log.app, name="log")
 app.add_typer(first.authority, name="ca")
 app.add_typer(deployment.hsm, name="hsm")
+app.add_typer(canary.app, name="canary")
 app.add_typer(requests.many, name="requests")
 app.add_typer(tier.app, name="tier")
 

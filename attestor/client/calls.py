@@ -22,6 +22,7 @@ from attestor.core.approvalwire import (
     WantedPage,
 )
 from attestor.core.wire import (
+    CanaryList,
     Explanation,
     Receipt,
     ReleasePage,
@@ -83,6 +84,10 @@ class AttestorClient(HttpAddress):
         """
         of = f"?{urlencode({'digest': digest})}" if digest is not None else ""
         return await self._bytes(f"/v1/releases/{release_id}/bundle{of}", MAX_ANSWER)
+
+    async def canaries(self) -> CanaryList:
+        """The last canary of each release key, to be verified with its certificate."""
+        return await self._call("GET", "/v1/canary", CanaryList)
 
     async def ask(self, asked: SigningRequestAsk) -> SigningRequestView:
         """Ask for a signature; asking again joins the live or signed request."""

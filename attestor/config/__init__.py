@@ -6,6 +6,7 @@ credential; only :meth:`Config.for_role` reads it, and only those of that role.
 
 from attestor.config.loading import Config, RoleView, ServedListener, load_config
 from attestor.config.sections import (
+    Canary,
     Content,
     Database,
     Embedded,
@@ -20,6 +21,7 @@ from attestor.config.sections import (
 )
 
 __all__ = [
+    "Canary",
     "Config",
     "Content",
     "Database",

@@ -40,7 +40,8 @@ def warnings_of(file: DeploymentFile, policy: Policy) -> tuple[str, ...]:
     silent = [
         f"no listener serves {audience!r}" for audience in ("read", "submit", "request") if audience not in served
     ]
-    return (*unused, *silent)
+    blind = ["there is no [canary]: a key that cannot sign any more shows when a release needs it"]
+    return (*unused, *silent, *(blind if file.hsm.production and file.canary is None else []))
 
 
 def _problems(file: DeploymentFile, policy: Policy, here: Path) -> Iterator[Problem]:
@@ -48,6 +49,7 @@ def _problems(file: DeploymentFile, policy: Policy, here: Path) -> Iterator[Prob
     yield from _listeners(file.listeners, production=file.hsm.production)
     yield from _hsm(file)
     yield from _signing_keys(file.signing_keys, policy)
+    yield from _canary(file)
     yield from _log(file)
     yield from _anchor(file, here)
     if file.content.max_total_bytes < file.content.max_bytes:
@@ -172,6 +174,22 @@ def _hsm(file: DeploymentFile) -> Iterator[Problem]:
         yield "hsm.unlock_passphrase", "must be another credential than admin_passphrase"
     if file.signer.lease_seconds <= hsm.deadline_seconds:
         yield "signer.lease_seconds", "must be more than hsm.deadline_seconds, or a slow device loses every lease"
+
+
+def _canary(file: DeploymentFile) -> Iterator[Problem]:
+    if file.canary is None:
+        return
+    if file.canary.user in {key.user for key in file.signing_keys.values()}:
+        yield "canary.user", "must be another HSM user than any that signs releases"
+    others = {
+        file.hsm.admin_passphrase,
+        file.hsm.unlock_passphrase,
+        file.signer.seal,
+        file.log.key,
+        *_role_secrets(file),
+    }
+    if file.canary.passphrase in others:
+        yield "canary.passphrase", "must be a credential of its own"
 
 
 def _log(file: DeploymentFile) -> Iterator[Problem]:

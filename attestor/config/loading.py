@@ -44,6 +44,8 @@ class RoleView:
     listeners: tuple[ServedListener, ...] = ()
     passphrases: Mapping[str, Secret] = field(default_factory=dict)
     """Signing key name to the passphrase of its HSM user; for the signer."""
+    canary: Secret = _NOBODYS
+    """The passphrase of the canary's HSM user; for the signer, where there is one."""
     seal: Secret = _NOBODYS
     """The signer's own key, PKCS #8 PEM; for the signer."""
     log_key: Secret = _NOBODYS
@@ -67,6 +69,7 @@ class Config:
     signer: sections.Signer
     limits: Rates
     alarms: sections.Alarms
+    canary: sections.Canary | None
     logging: sections.Logging
     run: sections.Run | None
     embedded: sections.Embedded | None
@@ -96,7 +99,8 @@ class Config:
         if role is Role.SIGNER:
             self._refuse_missing_roots()
             seal = self.credentials.secret(self.signer.seal)
-            return RoleView(role, self._dsn("signer"), passphrases=self._passphrases(), seal=seal)
+            canary = self.credentials.secret(self.canary.passphrase) if self.canary is not None else _NOBODYS
+            return RoleView(role, self._dsn("signer"), passphrases=self._passphrases(), seal=seal, canary=canary)
         if role is Role.SEQUENCER:
             return RoleView(role, self._dsn("sequencer"), log_key=self.credentials.secret(self.log.key))
         return RoleView(role, self._dsn("owner"))
@@ -161,6 +165,7 @@ def load_config(path: Path) -> Config:
         signer=file.signer,
         limits=file.limits,
         alarms=file.alarms,
+        canary=file.canary,
         logging=file.logging,
         run=file.run,
         embedded=file.embedded,

@@ -146,6 +146,14 @@ class SigningKeySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
         return f"{self.namespace}~{self.user}"
 
 
+class Canary(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Who has every release key sign the canary's string: in each namespace of them an HSM user of this name, and how often."""
+
+    user: DeviceName
+    passphrase: CredentialName
+    interval_seconds: Annotated[float, Meta(ge=60, le=604800)]
+
+
 class Log(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What the sequencer needs. ``key`` names the credential of the log's secret key, which only this role reads."""
 
@@ -208,6 +216,7 @@ class DeploymentFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     signer: Signer
     limits: Rates
     alarms: Alarms
+    canary: Canary | None = None
     credentials: Credentials = Credentials()
     logging: Logging = Logging()
     run: Run | None = None

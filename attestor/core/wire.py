@@ -212,6 +212,26 @@ class SigningRequestPage(Answer, frozen=True):
     cursor: str | None
 
 
+class CanaryView(Answer, frozen=True):
+    """The last signature of the canary's string by one release key, to be verified with its OpenPGP certificate."""
+
+    key: str
+    """Version 4 fingerprint of the certificate."""
+    created: datetime
+    entry: int
+    """Index of the log entry that announced it."""
+    signature: bytes
+    """The binary detached signature, base64."""
+
+
+class CanaryList(Answer, frozen=True):
+    """``GET /v1/canary``."""
+
+    content: bytes
+    """What is signed, base64: always the same bytes."""
+    canaries: tuple[CanaryView, ...]
+
+
 class Health(Answer, frozen=True):
     """``/healthz``: the process answers."""
 

@@ -37,6 +37,9 @@ def _parse(arguments: list[str] | None) -> Options:
     add("--faults", action="store_true", help="open /faults, where anyone who reaches the port can order faults")
     add("--sign-delay-ms", type=_natural, default=0, help="how long each signature takes at least (%(default)s)")
     add("--sign-slots", type=_natural, default=0, help="how many signatures are made at a time; 0: any number")
+    add(
+        "--lose-operations", action="store_true", help="forget at the end how often keys were used, as a power cut does"
+    )
     add("--exit-with-parent", action="store_true", help="end when standard input is closed")
     given = parser.parse_args(arguments)
     return Options(
@@ -49,6 +52,7 @@ def _parse(arguments: list[str] | None) -> Options:
         sign_delay=given.sign_delay_ms / 1000,
         sign_slots=given.sign_slots,
         exit_with_parent=given.exit_with_parent,
+        lose_operations=given.lose_operations,
     )
 
 

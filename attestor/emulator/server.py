@@ -42,6 +42,8 @@ class Options:
     sign_delay: float
     sign_slots: int
     exit_with_parent: bool
+    lose_operations: bool
+    """The counters of keys are written with other changes only: the next start lacks some, as after a power cut."""
 
 
 async def serve(options: Options) -> None:
@@ -52,17 +54,22 @@ async def serve(options: Options) -> None:
     device = Device(options.state)
     emulator = Emulator(device, FailedLogins(), SignSlots(options.sign_slots, options.sign_delay), {})
     faults = Faults() if options.faults else None
+
+    def save_operations() -> None:
+        if not options.lose_operations:
+            device.save_operations()
+
     try:
         async with _listening(application(emulator, faults), options) as port:
             _announce(options, port)
             while not stop.is_set():
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stop.wait(), _FLUSH_SECONDS)
-                device.save_operations()
+                save_operations()
             if faults:
                 faults.release()
     finally:
-        device.save_operations()
+        save_operations()
 
 
 def application(emulator: Emulator, faults: Faults | None) -> web.Application:

@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from nethsm import Base64, NetHSM
 from tenacity import AsyncRetrying, retry_if_exception, stop_before_delay
@@ -22,6 +22,9 @@ from attestor.hsm.slots import Slot, Slots
 READERS: Final = 2
 """Slots of their own for what is no signature, so that it neither waits for signatures nor takes their place."""
 _SHORTEST_WAIT: Final = 0.01
+
+Count = Callable[[str], Awaitable[None]]
+"""Counts one use of a key (:attr:`SigningKey.place`), durably, before it is made."""
 
 T = TypeVar("T")
 
@@ -68,15 +71,21 @@ class SigningSlot:
         """As :meth:`Device.sign`, in this slot. After a call past its deadline the slot is used up."""
         message = Base64.encode(message_of(key.algorithm, digest))
         mode = ASKING[key.algorithm].mode
-        return await self._device.call(self._slot, key.login, lambda sdk: sdk.sign(key.key_id, message, mode).decode())
+        return await self._device.call(
+            self._slot,
+            key.login,
+            lambda sdk: sdk.sign(key.key_id, message, mode).decode(),
+            first=lambda: self._device.count(key.place),
+        )
 
 
 class Device:
     """Signs with the keys of a NetHSM. For one event loop; ``calls``, ``failures`` and ``late`` are for metrics."""
 
-    def __init__(self, settings: DeviceSettings) -> None:
-        """Opens nothing yet."""
+    def __init__(self, settings: DeviceSettings, count: Count | None = None) -> None:
+        """Opens nothing yet. Every try at a signature is counted first; without *count*, nothing is signed."""
         self.settings = settings
+        self.count: Final = count or _refuse_uncounted
         self.calls = 0
         self.failures: Counter[str] = Counter()
         """Calls that failed, by the code of the error that ended them."""
@@ -117,7 +126,7 @@ class Device:
 
         :raises Unavailable: ``hsm-unreachable``, ``hsm-certificate``, ``hsm-busy``, ``hsm-deadline``.
         :raises Forbidden: ``hsm-login``: from now on this user is tried no more, until there is another Device.
-        :raises Rejected: ``hsm-refused`` with the device's words, ``hsm-protocol``, ``hsm-emulator``.
+        :raises Rejected: ``hsm-refused`` with the device's words, ``hsm-protocol``, ``hsm-emulator``, ``hsm-uncounted``.
         """
         async with self.slot() as slot:
             return await slot.sign(key, digest)
@@ -134,6 +143,21 @@ class Device:
         except Missing:
             return None
 
+    async def operations(self, keys: Sequence[SigningKey]) -> dict[str, int]:
+        """How often each key was used, by its place, as the node says that knows of most; nodes that fail say nothing.
+
+        :raises Unavailable: ``hsm-operations-unread``: no node says it of one of the keys.
+        """
+        found: dict[str, int] = {}
+        for report in await self.check(keys):
+            for key, said in zip(keys, report.keys, strict=False):
+                if said.operations is not None:
+                    found[key.place] = max(found.get(key.place, 0), said.operations)
+        for key in keys:
+            if key.place not in found:
+                raise Unavailable("hsm-operations-unread", f"No node says how often the key {key.place} was used.")
+        return found
+
     async def check(self, keys: Sequence[SigningKey], *, administrator: Login | None = None) -> tuple[NodeReport, ...]:
         """Each node as it is, tried once. The version is known only to an ``administrator`` outside of all namespaces.
 
@@ -145,7 +169,7 @@ class Device:
         async def ask(login: Login | None, work: Callable[[NetHSM], T]) -> T:
             async with self._reading.take() as slot:
                 with self._counted():
-                    return await self._on(node, slot, login, work, self._deadline())
+                    return await self._on(node, slot, login, _Asked(work), self._deadline())
 
         return await check_node(
             node.connection.settings.url, ask, keys, administrator, production=self.settings.production
@@ -155,12 +179,22 @@ class Device:
         async with self._reading.take() as slot:
             return await self.call(slot, login, work)
 
-    async def call(self, slot: Slot, login: Login, work: Callable[[NetHSM], T]) -> T:
-        """``work`` on a node that serves; what may pass is tried again, there or on the next node, within the deadline."""
+    async def call(
+        self,
+        slot: Slot,
+        login: Login,
+        work: Callable[[NetHSM], T],
+        *,
+        first: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
+        """``work`` on a node that serves; what may pass is tried again, there or on the next node, within the deadline.
+
+        *first* is done before each try at ``work``, and ends the call if it fails.
+        """
         ends = self._deadline()
 
         async def once() -> T:
-            return await self._on(self._pick(login), slot, login, work, ends)
+            return await self._on(self._pick(login), slot, login, _Asked(work, first), ends)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
@@ -169,7 +203,10 @@ class Device:
             reraise=True,
         )
         with self._counted():
-            return await retrying(once)
+            try:
+                return await retrying(once)
+            except _FirstFailedError as failed:
+                raise failed.why from None
 
     def _pick(self, login: Login) -> Node:
         """In turn, those first that serve this user now."""
@@ -188,14 +225,20 @@ class Device:
             self.failures[error.code] += 1
             raise
 
-    async def _on(self, node: Node, slot: Slot, login: Login | None, work: Callable[[NetHSM], T], ends: float) -> T:
-        def blocking() -> T:
-            if not node.identified:
-                require_device(node.connection.call(None, NetHSM.get_info), production=self.settings.production)
-                node.identified = True
-            return node.connection.call(login, work)
+    async def _on(self, node: Node, slot: Slot, login: Login | None, asked: "_Asked[T]", ends: float) -> T:
+        def identify() -> None:
+            require_device(node.connection.call(None, NetHSM.get_info), production=self.settings.production)
 
-        return await node.call(login.user if login else "", lambda: slot.run(blocking), ends)
+        async def done() -> T:
+            # Before anything is counted, so that a node that is away lets no counts pile up.
+            if not node.identified:
+                await slot.run(identify)
+                node.identified = True
+            if asked.first is not None:
+                await _passed(asked.first)
+            return await slot.run(lambda: node.connection.call(login, asked.work))
+
+        return await node.call(login.user if login else "", done, ends)
 
     def close(self) -> None:
         """Take no more calls and close idle connections; threads that still run end by their connections' limits."""
@@ -203,6 +246,33 @@ class Device:
         self._reading.close()
         for node in self._nodes:
             node.connection.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked(Generic[T]):
+    """One call, and what is to be done before each try at it."""
+
+    work: Callable[[NetHSM], T]
+    first: Callable[[], Awaitable[None]] | None = None
+
+
+class _FirstFailedError(Exception):
+    """Not the node's failure: what was to be done first failed."""
+
+    def __init__(self, why: AttestorError) -> None:
+        super().__init__(str(why))
+        self.why = why
+
+
+async def _passed(first: Callable[[], Awaitable[None]]) -> None:
+    try:
+        await first()
+    except AttestorError as error:
+        raise _FirstFailedError(error) from error
+
+
+async def _refuse_uncounted(place: str) -> None:
+    raise Rejected("hsm-uncounted", f"Nothing here counts the uses of the key {place}, so it is not used.")
 
 
 def _may_pass(error: BaseException) -> bool:

@@ -50,6 +50,11 @@ def message_of(algorithm: Algorithm, digest: bytes) -> bytes:
     return digest[: _LEFTMOST.get(algorithm, DIGEST_SIZE)]
 
 
+def place_of(namespace: str, key_id: str) -> str:
+    """One key of the device, by which its uses are counted; the namespace is empty outside of all."""
+    return f"{namespace}/{key_id}"
+
+
 def require_id(text: str, what: str) -> None:
     """Refuse what the device takes for no ID of a key, user, namespace or tag (schema ``ID``)."""
     if not _ID.fullmatch(text):
@@ -99,3 +104,9 @@ class SigningKey:
     def login(self) -> Login:
         """The Operator."""
         return Login(self.user, self.passphrase)
+
+    @property
+    def place(self) -> str:
+        """Where its uses are counted, whoever uses it."""
+        namespace, _, _ = self.user.rpartition("~")
+        return place_of(namespace, self.key_id)

@@ -47,6 +47,21 @@ class KeyPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class CanaryPlan:
+    """The Operator who has the tags of all keys of a namespace, for the canary alone.
+
+    :raises Rejected: a name that the device cannot have.
+    """
+
+    operator: str
+    """Without its namespace."""
+    passphrase: Secret
+
+    def __post_init__(self) -> None:
+        require_id(self.operator, "canary's name")
+
+
+@dataclass(frozen=True, slots=True)
 class NamespacePlan:
     """A namespace, its Administrator, its keys.
 
@@ -57,6 +72,7 @@ class NamespacePlan:
     administrator: str
     passphrase: Secret
     keys: tuple[KeyPlan, ...]
+    canary: CanaryPlan | None = None
 
     def __post_init__(self) -> None:
         require_id(self.name, "namespace")
@@ -68,6 +84,11 @@ class NamespacePlan:
             )
         if self.administrator in {key.operator for key in self.keys}:
             raise Rejected("hsm-plan", f"The namespace {self.name}: its Administrator cannot be an Operator too.")
+        if self.canary is not None and self.canary.operator in {
+            self.administrator,
+            *(key.operator for key in self.keys),
+        }:
+            raise Rejected("hsm-plan", f"The namespace {self.name}: the canary's user must be nobody else's too.")
 
     @property
     def login(self) -> Login:
@@ -77,6 +98,11 @@ class NamespacePlan:
     def operator(self, key: KeyPlan) -> Login:
         """The Operator of one of its keys."""
         return Login(f"{self.name}~{key.operator}", key.passphrase)
+
+    @property
+    def canary_login(self) -> Login | None:
+        """The canary's Operator."""
+        return Login(f"{self.name}~{self.canary.operator}", self.canary.passphrase) if self.canary is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +174,7 @@ def contradictions(plan: Plan, found: DeviceFound, parse: ParseCertificate) -> I
 
 
 def _in_namespace(plan: NamespacePlan, found: NamespaceFound, parse: ParseCertificate) -> Iterator[str]:
+    yield from _in_canary(plan, found)
     for key in plan.keys:
         operator = plan.operator(key).user
         user = found.users.get(operator)
@@ -160,10 +187,22 @@ def _in_namespace(plan: NamespacePlan, found: NamespaceFound, parse: ParseCertif
             yield from _in_key(key, found.keys[key.key_id], parse)
 
 
+def _in_canary(plan: NamespacePlan, found: NamespaceFound) -> Iterator[str]:
+    login = plan.canary_login
+    user = found.users.get(login.user) if login is not None else None
+    if login is None or user is None:
+        return
+    if user.role is not Role.OPERATOR:
+        yield f"the user {login.user} has the role {user.role.value}, not Operator"
+    more = set(user.tags) - {key.tag for key in plan.keys}
+    if more:
+        yield f"the canary's Operator {login.user} has the tags {', '.join(sorted(more))}, which are no planned key's"
+
+
 def _others_with_tag(plan: NamespacePlan, key: KeyPlan, found: NamespaceFound) -> Iterator[str]:
-    operator = plan.operator(key).user
+    operator, canary = plan.operator(key).user, plan.canary_login
     for name, user in found.users.items():
-        if key.tag in user.tags and name != operator:
+        if key.tag in user.tags and name not in {operator, canary.user if canary is not None else None}:
             yield f"the user {name} has the tag {key.tag} too, and could sign with {key.key_id}"
     for key_id, other in found.keys.items():
         if key.tag in other.tags and key_id != key.key_id:

@@ -14,7 +14,8 @@ from nethsm import Base64, NetHSM, Role, State, UnattendedBootStatus
 from attestor.core.errors import Rejected, Unavailable
 from attestor.core.secret import Secret
 from attestor.hsm.connection import NodeSettings
-from attestor.hsm.keys import ASKING, Login, message_of
+from attestor.hsm.device import Count
+from attestor.hsm.keys import ASKING, Login, message_of, place_of
 from attestor.hsm.plan import Certificates, KeyPlan, NamespacePlan, Plan, contradictions
 from attestor.hsm.session import ADMIN, Session, open_session
 from attestor.hsm.survey import DeviceFound, KeyFound, NamespaceFound, survey
@@ -35,25 +36,42 @@ class Report:
     made: tuple[str, ...]
     device: DeviceFound
     """As it stands now."""
+    uncounted: tuple[str, ...] = ()
+    """Keys, by place, that were used for a certificate without being counted."""
 
 
-async def provision(
-    node: NodeSettings, plan: Plan, certificates: Certificates, *, now: datetime, production: bool
+async def provision(  # noqa: PLR0913 - what it makes, how, and for whom
+    node: NodeSettings,
+    plan: Plan,
+    certificates: Certificates,
+    *,
+    now: datetime,
+    production: bool,
+    count: Count | None = None,
 ) -> Report:
     """Make the device hold what the plan says. ``now`` becomes its clock, if it is new, and its certificates' creation time.
+
+    ``count`` counts the one use of each new key that its certificate takes.
 
     :raises Rejected: ``hsm-plan`` with all contradictions, before anything is changed; ``hsm-emulator``, ``hsm-version``.
     :raises Forbidden: ``hsm-login``: the device knows another passphrase than the plan.
     :raises Unavailable: a call failed. Run it again: it goes on where it stopped.
     """
     async with open_session(node) as session:
-        run = _Run(session, plan, certificates, now, production=production)
+        run = _Run(session, plan, certificates, now, production=production, count=count)
         return await run.whole()
 
 
 class _Run:
-    def __init__(
-        self, session: Session, plan: Plan, certificates: Certificates, now: datetime, *, production: bool
+    def __init__(  # noqa: PLR0913 - as its caller
+        self,
+        session: Session,
+        plan: Plan,
+        certificates: Certificates,
+        now: datetime,
+        *,
+        production: bool,
+        count: Count | None,
     ) -> None:
         self._session = session
         self._plan = plan
@@ -64,6 +82,8 @@ class _Run:
         self._logins = {each.name: each.login for each in plan.namespaces}
         self._existed: list[str] = []
         self._made: list[str] = []
+        self._count = count
+        self._uncounted: list[str] = []
 
     async def whole(self) -> Report:
         await self._start((await self._survey()).state)
@@ -78,7 +98,7 @@ class _Run:
         await self._unattended_boot(found)
         for namespace in self._plan.namespaces:
             await self._namespace(namespace, found)
-        return Report(tuple(self._existed), tuple(self._made), await self._survey())
+        return Report(tuple(self._existed), tuple(self._made), await self._survey(), tuple(self._uncounted))
 
     async def _survey(self) -> DeviceFound:
         return await survey(self._session, self._admin, self._logins, production=self._production)
@@ -113,6 +133,7 @@ class _Run:
             await self._key(plan, key, inside.keys.get(key.key_id))
             await self._operator(plan, key, inside)
             await self._certificate(plan, key, inside.keys.get(key.key_id))
+        await self._canary(plan, inside)
 
     async def _key(self, plan: NamespacePlan, key: KeyPlan, found: KeyFound | None) -> None:
         asking, length = ASKING[key.algorithm], key.rsa_bits or _IGNORED_LENGTH
@@ -133,6 +154,23 @@ class _Run:
         if self._needs(f"tag {key.tag} of Operator {login.user}", exists=found is not None and bool(found.tags)):
             await self._session.ask(plan.login, lambda sdk: sdk.add_operator_tag(login.user, key.tag))
 
+    async def _canary(self, plan: NamespacePlan, inside: NamespaceFound) -> None:
+        login = plan.canary_login
+        if login is None:
+            return
+        found = inside.users.get(login.user)
+        if self._needs(f"Operator {login.user} of the canary", exists=found is not None):
+            await self._add_user(plan.login, login, Role.OPERATOR)
+        else:
+            await self._session.ask(login, lambda sdk: sdk.get_user(login.user))
+        for key in plan.keys:
+            has_it = found is not None and key.tag in found.tags
+            if self._needs(f"tag {key.tag} of Operator {login.user}", exists=has_it):
+                await self._add_tag(plan.login, login, key.tag)
+
+    async def _add_tag(self, by: Login, login: Login, tag: str) -> None:
+        await self._session.ask(by, lambda sdk: sdk.add_operator_tag(login.user, tag))
+
     async def _certificate(self, plan: NamespacePlan, key: KeyPlan, found: KeyFound | None) -> None:
         has_one = found is not None and found.certificate is not None
         if not self._needs(f"certificate of key {plan.name}/{key.key_id}", exists=has_one):
@@ -141,6 +179,11 @@ class _Run:
         public_key = await self._session.ask(operator, lambda sdk: sdk.get_key_public_key(key.key_id))
         draft = self._certificates.draft(public_key, key.algorithm, key.user_id, self._now)
         message = Base64.encode(message_of(key.algorithm, draft.digest))
+        place = place_of(plan.name, key.key_id)
+        if self._count is not None:
+            await self._count(place)
+        else:
+            self._uncounted.append(place)
         raw = await self._session.ask(operator, lambda sdk: sdk.sign(key.key_id, message, mode).decode())
         certificate = draft.seal(raw)
         await self._session.ask(plan.login, lambda sdk: sdk.set_key_certificate(key.key_id, certificate))

@@ -5,12 +5,15 @@ from datetime import datetime
 
 from attestor.core.approvals import Given, Verify
 from attestor.core.approvalwire import ApprovalDetail, ApprovalPage, ApprovalView, TierPage, WantedPage
+from attestor.core.canary import CANARY
 from attestor.core.errors import AttestorError, Malformed, Missing
 from attestor.core.limits import Rates
 from attestor.core.policy import Policy
 from attestor.core.suspects import Chosen
 from attestor.core.tlog.tiles import Tile
 from attestor.core.wire import (
+    CanaryList,
+    CanaryView,
     Explanation,
     Receipt,
     ReleasePage,
@@ -139,6 +142,14 @@ class Gate:
         """
         sha256 = bytes.fromhex(_hex(digest, "digest-malformed")) if digest is not None else None
         return await bundle(_hex(release_id, "release-unknown"), sha256, self._archive, self._log)
+
+    async def canaries(self) -> CanaryList:
+        """The last canary of each release key, as it is kept: whoever reads it verifies it."""
+        views = [
+            CanaryView(key=each.key_fingerprint, created=each.created, entry=each.index, signature=each.signature)
+            for each in await self._ledger.canaries()
+        ]
+        return CanaryList(content=CANARY, canaries=tuple(views))
 
     async def checkpoint(self) -> bytes | None:
         """The log's published checkpoint; ``None`` before the first."""

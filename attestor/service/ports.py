@@ -15,9 +15,11 @@ from attestor.core.hashstate import Hasher
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
+from attestor.core.obstacles import NotNow
 from attestor.core.predecessor import Packages
 from attestor.core.requests import Content, SigningRequest
 from attestor.core.wire import DecisionView
+from attestor.service.keyports import Canary, KeyStanding
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +206,12 @@ class Ledger(Protocol):
 
     async def signature(self, request_id: UUID) -> bytes | None:
         """The signature of the release and digest that the request names, the same bytes at every read; ``None`` while sealed."""
+
+    async def release_keys(self) -> list[KeyStanding]:
+        """How a signer said that each release key stands, by name."""
+
+    async def canaries(self) -> list[Canary]:
+        """The last canary of each key that has one."""
 
     async def signers(self) -> list[SignerStatus]:
         """How each signer said that it stands."""
@@ -426,6 +434,9 @@ class Signer(Protocol):
 
     def verify(self, signature: bytes, hasher: Hasher) -> None:
         """Raise ``Rejected`` unless this key made *signature* over the bytes that *hasher* has had; asks no device."""
+
+    async def held(self) -> NotNow | None:
+        """Why this key makes no signature at all now; other keys go on."""
 
     def slot(self, lane: Lane) -> AbstractAsyncContextManager[Pen]:
         """Wait for a free place at the HSM for a request of this lane, so that the caller can look once more before it signs."""

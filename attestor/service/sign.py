@@ -21,6 +21,7 @@ from attestor.core.authorisation import Judgement, Weighed, authorise
 from attestor.core.errors import AttestorError, Conflict, Halted, Missing, Rejected, Unavailable
 from attestor.core.lifecycle import State
 from attestor.core.obstacles import HELD, Never, NotNow
+from attestor.core.operations import ABOVE
 from attestor.core.past import LoggedDecision
 from attestor.core.tierrules import Action
 from attestor.service.case import (
@@ -46,6 +47,8 @@ _OF_POLICY: Final = frozenset({"policies-differ", "policy-older", "policy-change
 """What a reload of the policy ends: the API queues it again once a signer says that it has the API's policy."""
 _HELD_SECONDS: Final = 3600.0
 """How soon a rule is asked again that only people's approval, another policy or another request's end can change."""
+_KEY_SECONDS: Final = 60.0
+"""How soon a request is looked at again whose key waits for a person."""
 _HALTED_SECONDS: Final = 30.0
 """How soon a request may be claimed again that made a signer halt."""
 _BACKOFF_SECONDS: Final = (0.2, 1.0, 5.0, 30.0)
@@ -76,7 +79,7 @@ async def bring_on(signing: Signing, job: Job) -> None:
 
 
 async def _sign(signing: Signing, job: Job) -> None:
-    _refuse_wrong_clock(signing.now(), job.clock)
+    refuse_wrong_clock(signing.now(), job.clock)
     if job.request.tries > signing.tries:
         raise Unavailable("tries-used-up", "Every try ended before it could say why: see the signer's log.")
     older = await signing.conclusions.refuse_other_policy()
@@ -101,7 +104,7 @@ async def _brought_on(signing: Signing, case: Case) -> NotNow | Never | None:
 
 async def _at_first_sight(signing: Signing, case: Case) -> NotNow | Never | None:
     """What keeps it from being signed before its bytes are looked at; the quota's place is taken before the long look."""
-    weighed = _other_policy(signing, case) or await first_obstacle_of(signing, case)
+    weighed = _other_policy(signing, case) or await case.signer.held() or await first_obstacle_of(signing, case)
     return await _place_taken(signing, case, weighed) if isinstance(weighed, Weighed) else weighed
 
 
@@ -148,6 +151,9 @@ async def _with_pen(signing: Signing, case: Case, measure: Measure, logged: Logg
         job = await signing.queue.renew(case.job, signing.lease_seconds)
         case = await seen_case(signing, job, case)
         weighed = await weighed_case(signing, case, logged)
+        held = await case.signer.held()
+        if held is not None:
+            return held
         # Last of all that is awaited: a policy that was loaded before the call decides whether there is one.
         superseded = await signing.conclusions.superseded() or _other_policy(signing, case)
         if superseded is not None:
@@ -199,7 +205,8 @@ async def _settled_by_stored(signing: Signing, case: Case, measure: Measure) -> 
     return True
 
 
-def _refuse_wrong_clock(now: datetime, theirs: datetime) -> None:
+def refuse_wrong_clock(now: datetime, theirs: datetime) -> None:
+    """Raises ``Halted`` ``clock-differs`` when the database's clock and ours are too far apart."""
     if abs(now - theirs) > MAX_CLOCK_SKEW:
         raise Halted(
             "clock-differs",
@@ -224,6 +231,8 @@ def _wait_seconds(obstacle: NotNow, now: datetime) -> float:
         return 0
     if obstacle.reason in HELD:
         return _HELD_SECONDS
+    if obstacle.reason == ABOVE:
+        return _KEY_SECONDS
     return _LOOK_AGAIN_SECONDS if obstacle.reason == "content-missing" else _AGREE_AGAIN_SECONDS
 
 

@@ -27,6 +27,8 @@ from attestor.service.ports import (
     Vote,
     Withdrawal,
 )
+from attestor.service.keyports import Canary, KeyStanding
+from attestor.store.keybook import canaries, release_keys
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
 from attestor.store.rows import record_of, release_of, request_of, vote_of
@@ -260,6 +262,12 @@ class PostgresLedger:
         with translated():
             signature: bytes | None = await self._pool.fetchval(_SQL["signature_for"], request_id)
         return signature
+
+    async def release_keys(self) -> list[KeyStanding]:
+        return await release_keys(self._pool)
+
+    async def canaries(self) -> list[Canary]:
+        return await canaries(self._pool)
 
     async def signers(self) -> list[SignerStatus]:
         with translated():

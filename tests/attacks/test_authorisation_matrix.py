@@ -84,6 +84,7 @@ EXPECTED = {
     ("GET", "/healthz"): always(200),
     ("GET", "/readyz"): always(200),
     ("GET", "/metrics"): always(200),
+    ("GET", "/v1/canary"): always(200),
 }
 """By row and state of the request: the answer to who may."""
 
@@ -91,6 +92,7 @@ AUDIENCE = {
     "/v1/attestations": "submit", "/v1/attestations:batch": "submit", "/v1/releases": "read", "/log/checkpoint": "read",
     "/log/tile/{tile}": "read", "/openapi.json": "read", "/healthz": None, "/readyz": "operate", "/metrics": "operate",
     REVOCATION: "submit", f"{APPROVALS}/{{approvalDigest}}": "read", f"{APPROVALS}/wanted": "read", "/v1/tiers": "read",
+    "/v1/canary": "read",
 }  # fmt: skip
 
 

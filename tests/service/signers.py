@@ -16,16 +16,17 @@ from attestor.service.case import Signing
 from attestor.service.conclude import Conclusions
 from attestor.service.sign import bring_on
 from attestor.store.queue import PostgresQueue
-from tests.edges.hsm.nodes import NOW, signing_key
+from tests.edges.hsm.nodes import NOW, count_nowhere, signing_key
 from tests.logkeys import seal
+from tests.plainoperations import PlainOperations
 from tests.service.loghouse import past_over
 from tests.service.makers import make_policy
 
 ALGORITHMS = {"packages": Algorithm.ED25519, "debs": Algorithm.P256, "isos": Algorithm.P384}
 
 
-def device_of(node, *, deadline=5.0):
-    return Device(DeviceSettings((node,), 4, deadline, production=False))
+def device_of(node, *, deadline=5.0, count=count_nowhere):
+    return Device(DeviceSettings((node,), 4, deadline, production=False), count)
 
 
 async def make_certificates(running):
@@ -39,9 +40,10 @@ async def make_certificates(running):
     return made
 
 
-def release_keys(device, certificates):
+def release_keys(device, certificates, operations=None):
+    operations = operations or PlainOperations()
     return {
-        name: ReleaseKey(device, signing_key(algorithm), parse_certificate(certificates[name]))
+        name: ReleaseKey(device, signing_key(algorithm), parse_certificate(certificates[name]), operations)
         for name, algorithm in ALGORITHMS.items()
     }
 

@@ -257,6 +257,9 @@ class _Late:
         self.fingerprint = key.fingerprint
         self.results = []
 
+    async def held(self):
+        return await self._key.held()
+
     def slot(self, lane):
         outer = self
 

@@ -155,6 +155,10 @@ class StandIn:
     async def tiers(self):
         return approvalwire.TierPage(origin="here", policy_serial=1, policy_digest=HEX, tiers=())
 
+    async def canaries(self):
+        view = wire.CanaryView(key="AB" * 20, created=NOW, entry=7, signature=b"a signature")
+        return wire.CanaryList(content=b"attestor canary v1\n", canaries=(view,))
+
     async def checkpoint(self):
         return await self.log.checkpoint()
 

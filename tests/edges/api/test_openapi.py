@@ -27,11 +27,12 @@ OPERATIONS = {
     "POST /v1/attestations", "POST /v1/attestations:batch", "POST /v1/signing-requests",
     "POST /v1/signing-requests/{requestId}/retry", "POST /v1/signing-requests/{requestId}/withdraw",
     "PUT /v1/signing-requests/{requestId}/content",
+    "GET /v1/canary",
 }  # fmt: skip
 SCHEMAS = {
     "ApprovalAsk", "ApprovalDetail", "ApprovalPage", "ApprovalView", "EvidenceLink", "PairView", "QuotaView",
     "RevocationAsk", "Terms", "TierPage", "TierView", "WantedApproval", "WantedPage",
-    "Artifact", "DecisionView", "EventView", "Explanation", "HashState", "Health", "PartHealth", "Problem", "Pull",
+    "Artifact", "CanaryList", "CanaryView", "DecisionView", "EventView", "Explanation", "HashState", "Health", "PartHealth", "Problem", "Pull",
     "Readiness", "Receipt", "ReleaseLine", "ReleaseName", "ReleasePage", "ReleaseView", "SigningRequestAsk",
     "SigningRequestPage", "SigningRequestView", "Upload", "VoteView",
 }  # fmt: skip

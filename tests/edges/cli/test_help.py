@@ -23,6 +23,7 @@ def test_the_verbs_are_those_that_people_expect():
         "approvals", "approve",
         "policy check", "policy reload", "ca issue", "hsm certificates", "hsm provision", "hsm status",
         "log keygen", "log seal", "log anchor init", "log anchor show", "log export", "log check", "log recover",
+        "canary run", "canary verify", "hsm reconcile",
         "tier backlog", "tier pause", "tier resume", "tier retry",
         "requests list", "requests show", "requests withdraw", "requests retry",
     }  # fmt: skip

@@ -18,6 +18,7 @@ CREDENTIALS = {
     "hsm-databases-passphrase": "databases-secret",
     "hsm-isos-passphrase": "isos-secret",
     "hsm-vm-images-passphrase": "vm-images-secret",
+    "hsm-canary-passphrase": "canary-secret",
 }
 
 

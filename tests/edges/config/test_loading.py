@@ -106,6 +106,10 @@ def test_a_pull_root_may_be_an_https_address(spoiled):
         pytest.param(
             '"hsm-isos-passphrase"', '"hsm-packages-passphrase"', "signing_keys.isos.passphrase", "two", id="one passphrase, two keys"
         ),
+        pytest.param('user = "canary"', 'user = "isos"', "canary.user", "another HSM user", id="a canary that may sign releases"),
+        pytest.param('"hsm-canary-passphrase"', '"hsm-isos-passphrase"', "canary.passphrase", "of its own", id="a canary with a release key's passphrase"),
+        pytest.param('"hsm-canary-passphrase"', '"signer-seal"', "canary.passphrase", "of its own", id="a canary with the seal"),
+        pytest.param("interval_seconds = 86400", "interval_seconds = 5", "canary.interval_seconds", ">= 60", id="a canary without rest"),
         pytest.param("rsa_bits = 4096\n", "", "signing_keys.isos.rsa_bits", "rsa", id="RSA without bits"),
         pytest.param("rsa_bits = 4096", "rsa_bits = 1024", "signing_keys[...].rsa_bits", ">= 2048", id="a weak RSA key"),
         pytest.param('"hsm-unlock-passphrase"', '"hsm-admin-passphrase"', "hsm.unlock_passphrase", "another", id="one passphrase to unlock and rule"),
@@ -219,7 +223,7 @@ def test_the_signer_gets_its_own_credentials_only(deployment):
         "isos": "isos-secret",
         "vm-images": "vm-images-secret",
     }
-    assert (view.seal.reveal(), view.log_key.reveal()) == ("seal-secret", "")
+    assert (view.seal.reveal(), view.canary.reveal(), view.log_key.reveal()) == ("seal-secret", "canary-secret", "")
     assert view.listeners == ()
 
 
@@ -335,3 +339,10 @@ def test_a_file_or_folder_that_the_role_needs_must_be_there(deployment, role, mi
         config.for_role(role)
     assert refused.value.code == "config-invalid"
     assert place in refused.value.sentence
+
+
+def test_production_without_a_canary_is_warned_of(spoiled):
+    path = spoiled('[canary]\nuser = "canary"\npassphrase = "hsm-canary-passphrase"\ninterval_seconds = 86400\n', "")
+    config = load_config(path)
+    assert config.warnings == ("there is no [canary]: a key that cannot sign any more shows when a release needs it",)
+    assert config.for_role(Role.SIGNER).canary.reveal() == ""

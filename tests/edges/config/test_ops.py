@@ -59,6 +59,7 @@ def test_each_role_is_handed_exactly_the_credentials_that_it_reads(tmp_path):
         "attestor-signer": {
             config.signer.seal,
             config.database.passwords.signer,
+            config.canary.passphrase,
             *(key.passphrase for key in config.signing_keys.values()),
         },
     }

@@ -18,6 +18,7 @@ from attestor.hsm.plan import Certificates, KeyPlan, NamespacePlan, Plan
 from attestor.hsm.provision import provision
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
 from attestor.openpgp.signature import draft_signature, verify_signature
+from tests.edges.hsm.nodes import count_nowhere
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 PASSPHRASE = "a passphrase for tests"
@@ -86,7 +87,7 @@ def signing_key(algorithm, passphrase=None):
 
 
 def device_at(node):
-    return Device(DeviceSettings(nodes=(node,), slots=2, deadline_seconds=20, production=False))
+    return Device(DeviceSettings(nodes=(node,), slots=2, deadline_seconds=20, production=False), count_nowhere)
 
 
 @pytest.mark.parametrize("place", [emulated, contained])

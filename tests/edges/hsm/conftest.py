@@ -7,7 +7,7 @@ import pytest_asyncio
 
 from attestor.embedded.device import emulator
 from attestor.hsm.device import Device, DeviceSettings
-from tests.edges.hsm.nodes import Running
+from tests.edges.hsm.nodes import Running, count_nowhere
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -27,9 +27,9 @@ def make(nodes):
     """Makes a Device of the first node, or of those given; closed at the end, with all faults forgotten."""
     made = []
 
-    def device(*chosen, slots=4, deadline=5.0, production=False, reserved=None, **times):
+    def device(*chosen, slots=4, deadline=5.0, production=False, reserved=None, count=count_nowhere, **times):
         settings = tuple(each.node(**times) if isinstance(each, Running) else each for each in chosen or nodes[:1])
-        made.append(Device(DeviceSettings(settings, slots, deadline, production, reserved or {})))
+        made.append(Device(DeviceSettings(settings, slots, deadline, production, reserved or {}), count))
         return made[-1]
 
     yield device

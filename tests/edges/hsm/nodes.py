@@ -77,6 +77,10 @@ def signing_key(algorithm=Algorithm.ED25519, **changes):
     return SigningKey(**(values | {"passphrase": Secret(OPERATOR), "algorithm": algorithm} | changes))
 
 
+async def count_nowhere(_place):
+    """For tests of what is not about counting."""
+
+
 def whole_text(error):
     """Everything that a log could show of an exception: its chain, local variables included."""
     seen, texts = set(), []

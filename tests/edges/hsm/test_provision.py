@@ -16,7 +16,7 @@ from attestor.hsm.plan import Certificates, KeyPlan, NamespacePlan, Plan
 from attestor.hsm.provision import new_passphrase, provision
 from attestor.hsm.survey import status
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
-from tests.edges.hsm.nodes import ADMIN, NOW, UNLOCK, Running, whole_text
+from tests.edges.hsm.nodes import ADMIN, NOW, UNLOCK, Running, count_nowhere, whole_text
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CERTIFICATES = Certificates(draft_certificate, parse_certificate)
@@ -60,7 +60,7 @@ async def test_an_empty_device_becomes_one_that_signs_with_each_key_and_the_next
         assert (again.made, set(again.existed)) == ((), set(first.made))
         assert again.device == first.device
         assert again.device.unattended_boot is True
-        device = Device(DeviceSettings((node.node(),), 2, 10, production=False))
+        device = Device(DeviceSettings((node.node(),), 2, 10, production=False), count_nowhere)
         for each in plan.namespaces[0].keys:
             await sign_with(device, each, again.device.surveyed["packages"].keys[each.key_id])
         device.close()

@@ -10,6 +10,7 @@ SET LOCAL session_replication_role = replica;
 DELETE FROM log_outbox; DELETE FROM log_refused; DELETE FROM log_entries; DELETE FROM log_nodes;
 DELETE FROM log_cosignatures; DELETE FROM log_checkpoints; DELETE FROM log_witnesses; DELETE FROM log_documents;
 DELETE FROM signer_status; DELETE FROM paused_tiers;
+DELETE FROM release_keys; DELETE FROM canary_signatures; DELETE FROM canary_wanted;
 UPDATE log_state SET size = 0, root = sha256(''), frontier = '', published = 0;
 COMMIT;
 """
