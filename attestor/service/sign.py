@@ -161,6 +161,12 @@ async def _with_pen(signing: Signing, case: Case, measure: Measure, logged: Logg
         judgement = judged_as_of(signing, case, measure, weighed, logged.index)
         if not isinstance(judgement, Judgement):
             return judgement
+        if not judgement.is_of(logged.entry):
+            # A dissent was withdrawn meanwhile, or another signer's decision opened the next period before this one.
+            return NotNow(
+                "decision-void",
+                f"Decision {logged.index} names approvals or a period that it would not need any more: the request is decided anew.",
+            )
         permit = authorise(judgement, logged)
         signature = await pen.sign(permit, measure.hasher)
     made = Made(permit, case.signer.fingerprint, signature)

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import tempfile
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -30,8 +31,8 @@ from tests.core.test_sshsig import SshKeygen
 from tests.edges.hsm.nodes import Running
 from tests.edges.openpgp.test_approving import MADE, Keyring
 from tests.logkeys import log_signer
-from tests.service.loghouse import following
-from tests.service.makers import BUILDER, ORIGIN, asking, make_policy, package, vote
+from tests.service.loghouse import caught_up, following
+from tests.service.makers import BUILDER, ORIGIN, asking, make_policy, package, payload_digest, vote, withdrawal
 from tests.service.signers import device_of, make_certificates, make_signing, sign_next
 
 GOOD, OTHER = b"the package", b"another package"
@@ -149,16 +150,25 @@ async def gate(ground, policy):
     return await ground.gate(policy)
 
 
-@pytest_asyncio.fixture
-async def approved(ground, gate, policy, people, signing):
-    """A release that Carol disputes and two people approved is signed; its bundle."""
+async def approved_request(ground, gate, policy, people):
+    """Of a release that Carol disputes and two people approved."""
     (ground.folder / "files" / package().file_name).write_bytes(GOOD)
     await gate.admit(vote(package(), GOOD, "alice", "bob"))
     await gate.admit(vote(package(), OTHER, "carol"))
     opened, _ = await gate.ask(BUILDER, asking(package(), GOOD))
     assert (opened.state, opened.reason) == ("waiting", "disputed")
     await approve(ground, policy, people, opened.id)
+    await queued(ground)
+
+
+async def queued(ground):
     await ground.sql("UPDATE signing_requests SET state = 'queued', not_before = clock_timestamp()")
+
+
+@pytest_asyncio.fixture
+async def approved(ground, gate, policy, people, signing):
+    """The bundle of a release that was signed so."""
+    await approved_request(ground, gate, policy, people)
     await sign_next(signing)
     await ground.settled()
     return await gate.bundle(package().id)
@@ -230,3 +240,42 @@ class Served:
 
     async def bundle(self, release_id, digest):
         return await self._gate.bundle(release_id, digest)
+
+
+class Interrupted:
+    """A signer whose place at the HSM comes only after something else has happened."""
+
+    def __init__(self, signer, happens):
+        self._signer = signer
+        self._happens = happens
+
+    def __getattr__(self, name):
+        return getattr(self._signer, name)
+
+    @asynccontextmanager
+    async def slot(self, lane):
+        async with self._signer.slot(lane) as pen:
+            await self._happens()
+            yield pen
+
+
+@pytest.mark.required_in_ci
+async def test_a_dispute_that_ends_before_the_signature_is_decided_anew_without_approvals(  # noqa: PLR0917 - fixtures
+    ground, gate, policy, people, signing, verified
+):
+    async def carol_takes_it_back():
+        await gate.admit(withdrawal(package(), payload_digest(package(), OTHER), "carol"))
+        await caught_up(ground, signing.past)
+
+    await approved_request(ground, gate, policy, people)
+    interrupted = {name: Interrupted(signer, carol_takes_it_back) for name, signer in signing.signers.items()}
+    await sign_next(replace(signing, signers=interrupted))
+    [row] = await ground.sql("SELECT state, reason FROM signing_requests")
+    assert (row["state"], row["reason"]) == ("waiting", "decision-void")
+
+    await queued(ground)
+    await sign_next(signing)
+    await ground.settled()
+    outcome = verified(await gate.bundle(package().id))
+    assert isinstance(outcome, Holds), outcome
+    assert "approvals" not in {check.name for check in outcome.checks}
