@@ -18,6 +18,15 @@ _MAX_SENTENCE: Final = 200
 # Printable ASCII: nothing else names anything here, and PostgreSQL takes no NUL.
 Text = Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[ -~]+\Z")]
 Limit = Annotated[int, Meta(ge=1, le=MAX_PAGE, description="how many at most")]
+# Not a datetime: of text that stands for a number, the decoder would make a moment too.
+Moment = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})\Z",
+        description="RFC 3339",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
 RequestState = Literal["waiting", "queued", "claimed", "signed", "refused", "aside", "withdrawn"]
 
 
@@ -47,9 +56,17 @@ class SuspectsQuery(Query, frozen=True):
     """Which revoked keys, and what was received since when; ``limit`` is how many signed releases are looked through."""
 
     operator: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]{0,62}\Z")] | UnsetType = UNSET
-    since: Annotated[datetime, Meta(tz=True)] | UnsetType = UNSET
+    since: Moment | UnsetType = UNSET
     cursor: Text | UnsetType = UNSET
     limit: Limit = MAX_PAGE
+
+    @property
+    def since_when(self) -> datetime | None:
+        """Raises ``Malformed`` ``query-invalid`` for a moment that no calendar has."""
+        try:
+            return None if isinstance(self.since, UnsetType) else msgspec.convert(self.since, datetime)
+        except msgspec.ValidationError as error:
+            raise _invalid(str(error)) from None
 
 
 class RequestsQuery(Query, frozen=True):

@@ -37,8 +37,7 @@ async def releases(call: Call) -> web.StreamResponse:
 async def suspects(call: Call) -> web.StreamResponse:
     """Signed releases that rest on keys which are revoked by now, a page of signed releases at a time."""
     wanted = call.asked(SuspectsQuery)
-    since = None if isinstance(wanted.since, UnsetType) else wanted.since
-    chosen = Chosen(given(wanted.operator), since)
+    chosen = Chosen(given(wanted.operator), wanted.since_when)
     return call.tagged(await call.house.gate.suspects(chosen, cursor=given(wanted.cursor), limit=wanted.limit))
 
 

@@ -55,6 +55,12 @@ class OperatorKey:
     provenance: frozenset[Provenance]
     scopes: tuple[Scope, ...]
     revoked: bool
+    compromised_since: datetime | None = None
+    """Of a revoked key: what was received from then on may be somebody else's; ``None`` is all that it ever signed."""
+
+    def is_suspect_at(self, moment: datetime) -> bool:
+        """Whether what the key signed and was received at *moment* may be somebody else's."""
+        return self.revoked and (self.compromised_since is None or moment >= self.compromised_since)
 
     def refusal_at(self, moment: datetime) -> str | None:
         """Say why the key does not count at *moment*, as a stable code; ``None`` when it does."""

@@ -118,6 +118,11 @@ def _key(before: OperatorKey, after: OperatorKey) -> Iterator[Change]:
         yield Change(f"{name} is revoked: what rests on it and is not signed is evaluated again")
     if before.revoked and not after.revoked:
         yield Change(f"{name} is revoked no more: its votes count again", warning=True)
+    if before.compromised_since != after.compromised_since:
+        since = f"{after.compromised_since:%Y-%m-%dT%H:%M:%SZ}" if after.compromised_since else "its beginning"
+        yield Change(
+            f"{name}: suspect is what was received since {since}: attestor status --resting-on-revoked lists it"
+        )
     for what, ours, theirs in (
         ("valid from", before.valid_from, after.valid_from),
         ("valid until", before.valid_until, after.valid_until),

@@ -20,6 +20,7 @@ from attestor.core.policyrules import (
     approver_keys,
     compare_predecessor,
     quota,
+    refuse_bad_compromise,
     refuse_bad_times,
     refuse_unfit_people,
     version_order,
@@ -103,6 +104,7 @@ def _operator_key(operator: str, stated: KeyTable, place: str, source: str) -> O
     except AttestorError as error:
         raise refusal(source, f"{place}.public_key", error.sentence.rstrip(".")) from error
     refuse_bad_times(stated, place, source)
+    refuse_bad_compromise(stated, place, source)
     _refuse_bad_statements(stated, place, source)
     _refuse_bad_scopes(stated.scopes, f"{place}.scopes", source)
     return OperatorKey(
@@ -114,6 +116,7 @@ def _operator_key(operator: str, stated: KeyTable, place: str, source: str) -> O
         provenance=frozenset(stated.provenance),
         scopes=stated.scopes,
         revoked=stated.revoked is not None,
+        compromised_since=stated.compromised_since,
     )
 
 

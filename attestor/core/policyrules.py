@@ -120,6 +120,20 @@ def refuse_bad_times(stated: KeyTable | ApproverKeyTable, place: str, source: st
         raise refusal(source, f"{place}.valid_until", "must be later than valid_from")
 
 
+def refuse_bad_compromise(stated: KeyTable, place: str, source: str) -> None:
+    """Since when a key may have been in other hands is said of a revoked one, and no later than that it was revoked."""
+    since = stated.compromised_since
+    if since is None:
+        return
+    place = f"{place}.compromised_since"
+    if since.tzinfo is None:
+        raise refusal(source, place, "needs a time zone; write it in UTC with a Z")
+    if stated.revoked is None:
+        raise refusal(source, place, "stands beside revoked: a key that others may have counts for nothing")
+    if since > stated.revoked:
+        raise refusal(source, place, "must not be later than revoked")
+
+
 def _refuse_bad_persons(table: PolicyTable, source: str) -> None:
     stated: list[tuple[str, str | None]] = [
         *((f"operators.{name}", each.person) for name, each in table.operators.items()),

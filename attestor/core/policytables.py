@@ -30,6 +30,7 @@ class KeyTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scopes: tuple[Scope, ...]
     provenance: tuple[Provenance, ...] = ()
     revoked: datetime | None = None
+    compromised_since: datetime | None = None
 
 
 class OperatorTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -9,7 +9,17 @@ from attestor.core.naming import Release
 from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Decision, Disputed, Pending, Reached, Uncounted
 from attestor.core.requests import SigningRequest
-from attestor.core.wire import Artifact, DecisionView, ReleaseLine, ReleaseName, SigningRequestView, VoteView
+from attestor.core.suspects import Resting
+from attestor.core.wire import (
+    Artifact,
+    DecisionView,
+    ReleaseLine,
+    ReleaseName,
+    SigningRequestView,
+    SuspectLine,
+    SuspectVoteView,
+    VoteView,
+)
 
 FOREVER = datetime(9999, 1, 1, tzinfo=UTC)
 
@@ -110,6 +120,47 @@ def vote_view(claim: Claim, uncounted: frozenset[Uncounted]) -> VoteView:
         counted=reason is None and claim.sha256 is not None,
         reason=reason,
     )
+
+
+def suspect_line(resting: Resting) -> SuspectLine:
+    """Show a signed release that rests on revoked keys, and what is to be done."""
+    signed, release = resting.signed, resting.signed.release
+    return SuspectLine(
+        id=release.id,
+        kind=release.kind,
+        purl=release.purl,
+        file_name=release.file_name,
+        sha256=signed.sha256.hex(),
+        decision=signed.index,
+        tier=signed.decision.tier,
+        counted=tuple(sorted(vote.operator for vote in signed.decision.counted)),
+        votes=tuple(
+            SuspectVoteView(
+                operator=vote.claim.operator,
+                payload_digest=vote.claim.payload_digest.hex(),
+                keys=tuple(sorted(vote.keys)),
+                received_at=vote.claim.received_at,
+            )
+            for vote in resting.votes
+        ),
+        remaining=tuple(sorted(resting.remaining)),
+        reached=resting.reached,
+        sentence=_resting_sentence(resting),
+    )
+
+
+def _resting_sentence(resting: Resting) -> str:
+    who = ", ".join(sorted(resting.remaining)) or "nobody"
+    if resting.tier is None:
+        return f"No tier governs it any more; {who} stands without the revoked keys."
+    stand = (
+        f"{len(resting.remaining)} of {resting.tier.threshold} needed operators stand without the revoked keys: {who}"
+    )
+    if resting.reached:
+        return f"{stand}. It is agreed without them."
+    if absent := resting.tier.required - resting.remaining:
+        stand += f"; the tier requires {', '.join(sorted(absent))} among them"
+    return f"{stand}. Have it rebuilt and attested; if the bytes differ, revoke the release."
 
 
 def request_view(request: SigningRequest) -> SigningRequestView:

@@ -156,6 +156,46 @@ class ReleasePage(Answer, frozen=True):
     cursor: str | None
 
 
+class SuspectVoteView(Answer, frozen=True):
+    """A counted vote that revoked keys alone signed."""
+
+    operator: str
+    payload_digest: str
+    keys: tuple[str, ...]
+    """Their fingerprints."""
+    received_at: datetime
+
+
+class SuspectLine(Answer, frozen=True):
+    """A signed release that counts such votes."""
+
+    id: str
+    kind: str
+    purl: str
+    file_name: str
+    sha256: str
+    decision: int
+    """The index of its decision entry in the log."""
+    tier: str
+    counted: tuple[str, ...]
+    """Operators whose agreement it was signed on."""
+    votes: tuple[SuspectVoteView, ...]
+    remaining: tuple[str, ...]
+    """Of these, who stands without the votes in question."""
+    reached: bool
+    """Whether they are enough by the threshold in force."""
+    sentence: str
+
+
+class SuspectPage(Answer, frozen=True):
+    """``GET /v1/suspects``: ask again with ``cursor`` for the rest, also where a page shows none; ``None`` at the end."""
+
+    releases: tuple[SuspectLine, ...]
+    cursor: str | None
+    policy_serial: int
+    """Of the policy that says which keys are revoked."""
+
+
 class Receipt(Answer, frozen=True):
     """The answer to one attestation: committed, and what the releases it names stand at."""
 

@@ -18,6 +18,7 @@ from attestor.core.naming import Release
 from attestor.core.obstacles import NotNow
 from attestor.core.predecessor import Packages
 from attestor.core.requests import Content, SigningRequest
+from attestor.core.suspects import Signed
 from attestor.core.wire import DecisionView
 from attestor.service.keyports import Canary, KeyStanding
 
@@ -215,6 +216,11 @@ class Ledger(Protocol):
 
     async def signers(self) -> list[SignerStatus]:
         """How each signer said that it stands."""
+
+    async def signed_with(self, keys: Sequence[str], after: str | None, limit: int) -> tuple[list[Signed], str | None]:
+        """Of the next *limit* releases with a signature that can be read, in the order of ids after *after*: those with a claim
+        by one of these keys (fingerprints), once for each decision; and after which id to go on, ``None`` at the end.
+        """
 
 
 class Spool(Protocol):

@@ -15,6 +15,8 @@ from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Unavailable
 from attestor.core.naming import Release
 from attestor.core.requests import SigningRequest
+from attestor.core.suspects import Signed
+from attestor.service.keyports import Canary, KeyStanding
 from attestor.service.ports import (
     Arrival,
     Changes,
@@ -27,11 +29,10 @@ from attestor.service.ports import (
     Vote,
     Withdrawal,
 )
-from attestor.service.keyports import Canary, KeyStanding
 from attestor.store.keybook import canaries, release_keys
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
-from attestor.store.rows import record_of, release_of, request_of, vote_of
+from attestor.store.rows import record_of, release_of, request_of, signed_of, vote_of
 
 _SQL: Final = queries("ledger.sql")
 
@@ -273,6 +274,18 @@ class PostgresLedger:
         with translated():
             rows = await self._pool.fetch(_SQL["signers"])
         return [SignerStatus(**row) for row in rows]
+
+    async def signed_with(self, keys: Sequence[str], after: str | None, limit: int) -> tuple[list[Signed], str | None]:
+        with translated():
+            rows = await self._pool.fetch(_SQL["signed_with"], keys, bytes.fromhex(after) if after else None, limit)
+            found = {row["id"] for row in rows if row["entry"] is not None}
+            votes = [vote_of(row) for row in await self._pool.fetch(_SQL["votes_on"], list(found))] if found else []
+        on_release = defaultdict(list)
+        for vote in votes:
+            on_release[vote.claim.release.id].append(vote)
+        seen = list(dict.fromkeys(row["id"].hex() for row in rows))
+        signed = [signed_of(row, on_release[row["id"].hex()]) for row in rows if row["entry"] is not None]
+        return signed, seen[-1] if len(seen) == limit else None
 
 
 def _ids(release_ids: Iterable[str]) -> list[bytes]:

@@ -117,6 +117,18 @@ WITH stale AS (
 SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM stale s
 JOIN releases r ON r.id = s.release_id JOIN decisions d ON d.release_id = r.id LIMIT $2;
 
+-- signed_with: of the next releases with a signature that can be read, each; and with its decision where a vote on it has one of some keys
+WITH page AS (
+    SELECT DISTINCT release_id FROM signatures WHERE $2::bytea IS NULL OR release_id > $2 ORDER BY release_id LIMIT $3
+)
+SELECT r.id, r.kind, r.purl, r.file_name, s.sha256, d.idx, d.entry
+FROM page p JOIN releases r ON r.id = p.release_id
+LEFT JOIN signatures s ON s.release_id = p.release_id
+    AND EXISTS (SELECT FROM claims c WHERE c.release_id = p.release_id AND c.keys && $1::text[])
+LEFT JOIN log_entries e ON e.subject = s.request_id AND e.kind = 'signature'
+LEFT JOIN log_entries d ON d.idx = (convert_from(e.entry, 'UTF8')::jsonb ->> 'decision')::bigint AND d.kind = 'decision'
+ORDER BY r.id, d.idx;
+
 -- envelopes_of: the attestations of a release as they came
 SELECT e.operator, e.payload_digest, e.body, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)
 WHERE c.release_id = $1 ORDER BY e.operator, e.payload_digest;

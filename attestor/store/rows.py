@@ -1,16 +1,19 @@
 """Rows to values and back; total, so that a row that cannot be read is an error and never a guess."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import asyncpg
 import msgspec
 
 from attestor.core.claims import Claim, Outcome
+from attestor.core.entries import DecisionEntry, read_entry
 from attestor.core.errors import AttestorError, Unavailable
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release, parse_release
 from attestor.core.requests import Content, SigningRequest
+from attestor.core.suspects import Signed
 from attestor.core.wire import DecisionView
 from attestor.service.ports import ReleaseRecord, StoredDecision, Vote
 
@@ -76,6 +79,24 @@ def request_of(row: asyncpg.Record, release: Release) -> SigningRequest:
         not_before=row["not_before"],
         lane=Lane(row["lane"]),
     )
+
+
+def signed_of(row: asyncpg.Record, votes: Sequence[Vote]) -> Signed:
+    """Of a signed release with its decision entry."""
+    decision = _decision(row["entry"])
+    claims = tuple(vote.claim for vote in votes)
+    withdrawn = frozenset((vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawn)
+    return Signed(release_of(row), row["sha256"], row["idx"], decision, claims, withdrawn)
+
+
+def _decision(raw: bytes) -> DecisionEntry:
+    try:
+        entry = read_entry(raw)
+    except AttestorError as error:
+        raise unreadable("a decision entry") from error
+    if not isinstance(entry, DecisionEntry):
+        raise unreadable("a decision entry")
+    return entry
 
 
 def _decoded(decoder: msgspec.json.Decoder[_T], text: str, what: str) -> _T:

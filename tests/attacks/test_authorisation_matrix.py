@@ -65,6 +65,7 @@ EXPECTED = {
     ("GET", f"{RELEASE}/envelopes/{{operator}}/{{payloadDigest}}"): always(200),
     # Nothing here was really signed; tests/system reads bundles.
     ("GET", f"{RELEASE}/bundle"): dict.fromkeys(set(STATES) - {"signed"}, 404),
+    ("GET", "/v1/suspects"): always(200),
     ("GET", "/log/checkpoint"): always(200),
     ("GET", "/log/tile/{tile}"): always(200),
     ("GET", "/openapi.json"): always(200),
@@ -89,7 +90,7 @@ EXPECTED = {
 """By row and state of the request: the answer to who may."""
 
 AUDIENCE = {
-    "/v1/attestations": "submit", "/v1/attestations:batch": "submit", "/v1/releases": "read", "/log/checkpoint": "read",
+    "/v1/attestations": "submit", "/v1/attestations:batch": "submit", "/v1/releases": "read", "/v1/suspects": "read", "/log/checkpoint": "read",
     "/log/tile/{tile}": "read", "/openapi.json": "read", "/healthz": None, "/readyz": "operate", "/metrics": "operate",
     REVOCATION: "submit", f"{APPROVALS}/{{approvalDigest}}": "read", f"{APPROVALS}/wanted": "read", "/v1/tiers": "read",
     "/v1/canary": "read",

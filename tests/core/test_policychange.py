@@ -85,6 +85,11 @@ CHANGES = {
         "is revoked: what rests on it",
         False,
     ),
+    "a key that may have been in other hands": (
+        [(f'{CAROL}"""\n', f'{CAROL}"""\nrevoked = 2026-06-01T00:00:00Z\ncompromised_since = 2026-05-01T00:00:00Z\n')],
+        "suspect is what was received since 2026-05-01T00:00:00Z: attestor status --resting-on-revoked",
+        False,
+    ),
     "a key that ends sooner": (
         [(f'{CAROL}"""\nvalid_from = 2026-01-01T00:00:00Z\nvalid_until = 2028', f'{CAROL}"""\nvalid_from = 2026-01-01T00:00:00Z\nvalid_until = 2027')],
         "valid until 2028-01-01T00:00:00Z becomes 2027-01-01T00:00:00Z",

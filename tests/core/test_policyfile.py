@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 
 import pytest
@@ -175,7 +175,21 @@ def test_a_revoked_key_and_a_suspended_operator_are_read_as_such():
     text = text.replace("[[operators.bob.keys]]", "[operators.bob]\nsuspended = true\n[[operators.bob.keys]]")
     policy = parse_policy(text.encode(), "p")
     assert policy.suspended == {"bob"}
-    assert [held.operator for held in policy.keys.values() if held.revoked] == ["alice"]
+    [held] = [held for held in policy.keys.values() if held.revoked]
+    assert (held.operator, held.compromised_since) == ("alice", None)
+    assert held.is_suspect_at(datetime(2025, 1, 1, tzinfo=UTC)), "all that it ever signed"
+
+
+def test_since_when_a_revoked_key_was_in_other_hands_is_read():
+    stated = "revoked = 2025-06-01T00:00:00Z\ncompromised_since = 2025-05-01T00:00:00Z\nvalid_until = 2027"
+    policy = parse_policy(POLICY.replace("valid_until = 2027", stated, 1).encode(), "p")
+    [held] = [held for held in policy.keys.values() if held.revoked]
+    since = datetime(2025, 5, 1, tzinfo=UTC)
+    assert [held.is_suspect_at(since + timedelta(seconds=moment)) for moment in (-1, 0, 1)] == [False, True, True]
+    assert held.refusal_at(since - timedelta(days=1)) == "key-revoked", "it counts for nothing, before it neither"
+    others = [held for held in policy.keys.values() if not held.revoked]
+    assert others
+    assert not any(held.is_suspect_at(since) for held in others)
 
 
 def swap(old, new):
@@ -307,6 +321,9 @@ WRONG = [
     ("no key", swap(pem(spki("alice1")), "none"), "operators.alice.keys[0].public_key", "not exactly one PEM"),
     ("a time without zone", swap("2025-01-01T00:00:00Z", "2025-01-01T00:00:00"), "operators.alice.keys[0].valid_from", "needs a time zone"),
     ("an end without zone", swap("2027-01-01T00:00:00Z", "2027-01-01T00:00:00"), "operators.alice.keys[0].valid_until", "needs a time zone"),
+    ("a compromise of a key that is not revoked", swap("valid_until =", "compromised_since = 2026-01-01T00:00:00Z\nvalid_until ="), "operators.alice.keys[0].compromised_since", "beside revoked"),
+    ("a compromise after the revocation", swap("valid_until =", "revoked = 2026-01-01T00:00:00Z\ncompromised_since = 2026-01-01T00:00:01Z\nvalid_until ="), "operators.alice.keys[0].compromised_since", "not be later"),
+    ("a compromise without zone", swap("valid_until =", "revoked = 2026-01-01T00:00:00Z\ncompromised_since = 2026-01-01T00:00:00\nvalid_until ="), "operators.alice.keys[0].compromised_since", "needs a time zone"),
     ("a revocation without zone", swap("valid_until =", "revoked = 2026-01-01T00:00:00\nvalid_until ="), "operators.alice.keys[0].revoked", "needs a time zone"),
     ("a date for a time", swap("2025-01-01T00:00:00Z", "2025-01-01"), "operators.alice.keys[0].valid_from", "datetime"),
     ("a key that ends before it begins", swap("2027-01-01", "2024-01-01"), "operators.alice.keys[0].valid_until", "later than valid_from"),

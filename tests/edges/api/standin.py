@@ -111,6 +111,15 @@ class StandIn:
         self.wanted = wanted
         return wire.ReleasePage(releases=receipt().releases, cursor=None)
 
+    async def suspects(self, chosen, **wanted):
+        self.wanted = {"chosen": chosen, **wanted}
+        vote = wire.SuspectVoteView(operator="one", payload_digest=HEX, keys=(HEX,), received_at=NOW)
+        line = wire.SuspectLine(
+            id=HEX, kind="package", purl="pkg:alpm/arch/a@1-1?arch=any", file_name="a-1-1-any.pkg.tar.zst", sha256=HEX, decision=7,
+            tier="packages", counted=("one", "two"), votes=(vote,), remaining=("two",), reached=False, sentence="It rests on it.",
+        )  # fmt: skip
+        return wire.SuspectPage(releases=(line,), cursor=None, policy_serial=2)
+
     async def envelope(self, release_id, payload_digest, operator):
         if (release_id, payload_digest, operator) != (HEX, HEX, "one"):
             raise Missing("envelope-unknown", "No such attestation.")

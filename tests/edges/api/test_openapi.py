@@ -21,7 +21,7 @@ OPERATIONS = {
     "GET /v1/approvals", "GET /v1/approvals/wanted", "GET /v1/approvals/{approvalDigest}", "GET /v1/tiers",
     "POST /v1/approvals", "POST /v1/approvals/{approvalDigest}/revocation",
     "GET /healthz", "GET /log/checkpoint", "GET /log/tile/{tile}", "GET /metrics", "GET /openapi.json", "GET /readyz", "GET /v1/releases", "GET /v1/releases/{releaseId}",
-    "GET /v1/releases/{releaseId}/bundle",
+    "GET /v1/releases/{releaseId}/bundle", "GET /v1/suspects",
     "GET /v1/releases/{releaseId}/envelopes/{operator}/{payloadDigest}", "GET /v1/releases/{releaseId}/explanation",
     "GET /v1/signing-requests", "GET /v1/signing-requests/{requestId}", "GET /v1/signing-requests/{requestId}/signature",
     "POST /v1/attestations", "POST /v1/attestations:batch", "POST /v1/signing-requests",
@@ -34,7 +34,7 @@ SCHEMAS = {
     "RevocationAsk", "Terms", "TierPage", "TierView", "WantedApproval", "WantedPage",
     "Artifact", "CanaryList", "CanaryView", "DecisionView", "EventView", "Explanation", "HashState", "Health", "PartHealth", "Problem", "Pull",
     "Readiness", "Receipt", "ReleaseLine", "ReleaseName", "ReleasePage", "ReleaseView", "SigningRequestAsk",
-    "SigningRequestPage", "SigningRequestView", "Upload", "VoteView",
+    "SigningRequestPage", "SigningRequestView", "SuspectLine", "SuspectPage", "SuspectVoteView", "Upload", "VoteView",
 }  # fmt: skip
 
 

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 import json
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
 
 from attestor.api.listeners import Listener
+from attestor.core.suspects import Chosen
 
 HEX = "ab" * 32
 REQUEST = "11111111-2222-4333-8444-555555555555"
@@ -136,6 +138,37 @@ async def test_filters_reach_the_gate_as_they_were_meant(public, http, gate):
     assert gate.wanted == {
         "purl": "null", "file_name": "a b+c.zst", "digest": HEX, "tier": None, "state": "reached", "cursor": None, "limit": 7
     }  # fmt: skip
+
+
+async def test_which_suspects_are_asked_for_reaches_the_gate(public, http, gate):
+    query = {"operator": "alice", "since": "2026-01-02T03:04:05+01:00", "cursor": HEX, "limit": "7"}
+    async with http.get(f"{public}/v1/suspects", params=query) as answer:
+        assert answer.status == 200
+        [line] = (await answer.json())["releases"]
+    moment = datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC)
+    assert gate.wanted == {"chosen": Chosen("alice", moment), "cursor": HEX, "limit": 7}
+    assert (line["votes"][0]["operator"], line["reached"], line["decision"]) == ("one", False, 7)
+    async with http.get(f"{public}/v1/suspects") as answer:
+        assert answer.status == 200
+    assert gate.wanted == {"chosen": Chosen(), "cursor": None, "limit": 500}
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "since=2026-01-02T03:04:05",
+        "since=yesterday",
+        "since=0.5",
+        "since=2026-13-01T00:00:00Z",
+        "operator=Alice",
+        "operator=",
+        "limit=0",
+        "limit=501",
+    ],
+)
+async def test_suspects_that_cannot_be_asked_for_so(public, http, query):
+    async with http.get(f"{public}/v1/suspects?{query}") as answer:
+        assert (answer.status, (await answer.json())["code"]) == (400, "query-invalid")
 
 
 async def test_an_envelope_is_given_byte_for_byte(public, http):

@@ -46,6 +46,15 @@ async def test_filters_are_sent_and_absent_ones_are_not(client, gate):
     assert (gate.wanted["purl"], gate.wanted["limit"], gate.wanted["cursor"]) == ("pkg:a/b@1?arch=any&x", 3, None)
 
 
+async def test_suspects_are_read_as_they_were_meant(client, gate):
+    page = await client.suspects(operator="alice", since="2026-01-02T03:04:05Z", cursor=None)
+    assert (page.releases[0].votes[0].operator, page.policy_serial) == ("one", 2)
+    assert (gate.wanted["chosen"].operator, gate.wanted["chosen"].since.isoformat()) == (
+        "alice",
+        "2026-01-02T03:04:05+00:00",
+    )
+
+
 async def test_a_request_lives_through_the_client(client):
     view = await client.ask(ASK)
     assert (view.state, view.content, (await client.request(view.id)).id) == ("waiting", Upload(), view.id)

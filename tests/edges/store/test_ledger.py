@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 import pytest
 
 from attestor.core.claims import Claim, Outcome
-from attestor.core.errors import Conflict
+from attestor.core.errors import Conflict, Unavailable
 from attestor.core.lifecycle import State
 from attestor.core.requests import SigningRequest
 from attestor.service.ports import Arrival, Changes, SignerStatus, Withdrawal
 from attestor.store.ledger import PostgresLedger
 from attestor.store.queue import PostgresQueue
-from tests.edges.store.logmakers import decision, dissent, request_id, signature
-from tests.edges.store.seeds import SHA256, P, Q, add_release, add_request, add_vote, concluded, made
+from tests.edges.store.emptying import tamper
+from tests.edges.store.logmakers import decision, dissent, enqueue, request_id, signature
+from tests.edges.store.seeds import SHA256, P, Q, add_release, add_request, add_vote, add_withdrawal, concluded, made
 
 SEALED = "Signed; it can be read once the log includes it."
 PAYLOAD = hashlib.sha256(b"a").digest()
@@ -190,3 +191,35 @@ async def test_how_signers_stand_is_read_with_when_they_said_so(stand, ledger):
         ("b", False, "ready", 1),
     ]
     assert all(one.at is not None for one in read)
+
+
+async def test_releases_that_were_signed_on_a_key_are_found_once_their_signature_can_be_read(stand, ledger, sequencer):
+    book = await stand.book()
+    await enqueue(stand.owner, decision(request_id(1)))
+    await sequencer(book).sequence()
+    await signed(stand)
+    await add_vote(stand.owner, "alice", b"a", b"alice's envelope")
+    await add_vote(stand.owner, "bob", b"b", b"bob's envelope")
+    await add_withdrawal(stand.owner, "bob", b"b", b"bob's withdrawal")
+    assert await ledger.signed_with(["k"], None, 10) == ([], None)
+    await sequencer(book).sequence()
+    [one], after = await ledger.signed_with(["k", "l"], None, 10)
+    assert (one.release, one.sha256, one.index, after) == (P, SHA256, 0, None)
+    assert one.decision.request == str(request_id(1))
+    assert {claim.operator for claim in one.claims} == {"alice", "bob"}
+    assert {operator for operator, _ in one.withdrawn} == {"bob"}
+    # Looked through, and nothing found: the page goes on behind it.
+    assert await ledger.signed_with(["l"], None, 1) == ([], P.id)
+    assert await ledger.signed_with(["k"], P.id, 1) == ([], None)
+
+
+async def test_a_decision_that_cannot_be_read_is_an_error_and_no_guess(stand, ledger, sequencer):
+    book = await stand.book()
+    await enqueue(stand.owner, decision(request_id(1)))
+    await sequencer(book).sequence()
+    await signed(stand)
+    await add_vote(stand.owner, "alice", b"a", b"alice's envelope")
+    await sequencer(book).sequence()
+    await tamper(stand.owner, "UPDATE log_entries SET entry = '{}' WHERE idx = 0")
+    with pytest.raises(Unavailable, match="row-unreadable"):
+        await ledger.signed_with(["k"], None, 10)
