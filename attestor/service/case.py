@@ -2,13 +2,15 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from attestor.core.approvals import Asking, Verify, granted
+from attestor.core.approvals import Approval, Asking, Verify, granted, verified
 from attestor.core.authorisation import Judgement, Seen, Weighed, at_first_sight, judge
+from attestor.core.errors import Rejected
 from attestor.core.obstacles import Never, NotNow
 from attestor.core.past import NO_PAST, LoggedDecision, Remembered, RulesPast, RulesQuestion
 from attestor.core.policy import Policy, Tier
@@ -109,7 +111,7 @@ async def weighed_case(signing: Signing, case: Case, logged: LoggedDecision | No
     request = case.job.request
     moment = logged.created if logged is not None else signing.now().replace(microsecond=0)
     named = {bytes.fromhex(spent.document) for spent in logged.entry.approvals} if logged is not None else None
-    approvals = [each for each in case.sight.approvals if named is None or each.digest in named]
+    approvals = [each for each in _holding(signing, case, moment) if named is None or each.digest in named]
     past = await _past_of(signing, case, frozenset(each.digest for each in approvals), moment, logged)
     asking = Asking(str(request.id), request.requester, (request.release.id, request.sha256.hex()))
     let_through = granted(approvals, asking, tier=case.tier, policy=signing.policy, at=moment, spent=past.unspendable)
@@ -121,6 +123,13 @@ async def weighed_case(signing: Signing, case: Case, logged: LoggedDecision | No
         moment=moment,
         predecessor=await _predecessor(signing, case, past),
     )
+
+
+def _holding(signing: Signing, case: Case, moment: datetime) -> Iterator[Approval]:
+    """The approvals whose signatures hold at the decision's own time, at which whoever checks a bundle verifies them."""
+    for approval in case.sight.approvals:
+        with suppress(Rejected):
+            yield verified(approval.given, signing.policy, signing.verify_approval, moment)
 
 
 async def _past_of(

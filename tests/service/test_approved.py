@@ -20,6 +20,7 @@ from attestor.core.approvals import NAMESPACE, ApprovalDocument, encode_approval
 from attestor.core.approvals import Given as Approval
 from attestor.core.bundle import encode_bundle, read_bundle
 from attestor.core.entries import moment_text, read_entry
+from attestor.core.errors import Rejected
 from attestor.embedded.device import emulator
 from attestor.openpgp.approvers import Approvers
 from attestor.service.audit import audit
@@ -279,3 +280,22 @@ async def test_a_dispute_that_ends_before_the_signature_is_decided_anew_without_
     outcome = verified(await gate.bundle(package().id))
     assert isinstance(outcome, Holds), outcome
     assert "approvals" not in {check.name for check in outcome.checks}
+
+
+@pytest.mark.required_in_ci
+async def test_an_approval_has_to_hold_when_it_is_decided_and_not_only_when_it_was_first_seen(
+    ground, gate, policy, people, signing
+):
+    seen = set()
+
+    def lapsing(key, signature, signed, at):
+        if signed in seen and key.approver == "anna":
+            raise Rejected("approval-signature", "It was valid until a moment ago.")
+        seen.add(signed)
+        Approvers().verify(key, signature, signed, at)
+
+    await approved_request(ground, gate, policy, people)
+    await sign_next(replace(signing, verify_approval=lapsing))
+    [row] = await ground.sql("SELECT state, reason FROM signing_requests")
+    assert (row["state"], row["reason"], len(seen)) == ("waiting", "disputed", 2)
+    assert await ground.owner.fetchval("SELECT count(*) FROM log_outbox WHERE kind = 'decision'") == 0
