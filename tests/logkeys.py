@@ -1,6 +1,7 @@
 """The keys of every test's log, signer and witnesses, and the policy's table of them: fixed, and worth nothing."""
 
 import hashlib
+from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -15,30 +16,36 @@ def _seed(name):
     return hashlib.sha256(f"attestor tests: {name}".encode()).digest()
 
 
+@cache
 def log_signer(origin, name="log"):
     """The log's own key, named *origin*/*name*."""
     return NoteSigner.create(f"{origin}/{name}", _seed("log"))
 
 
+@cache
 def witness_signer(name):
     """The key of the witness *name*, which cosigns as witness.example/*name*."""
     return NoteSigner.create(f"witness.example/{name}", _seed(f"witness {name}"), COSIGNATURE)
 
 
+@cache
 def _seal_key(name):
     return Ed25519PrivateKey.from_private_bytes(_seed(f"seal {name}"))
 
 
+@cache
 def seal_secret(name="signer"):
     """PKCS #8 PEM, as the credential holds it."""
     return _seal_key(name).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
+@cache
 def seal_public(name="signer"):
     """PEM, as the policy holds it."""
     return _seal_key(name).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
+@cache
 def seal(name="signer"):
     return parse_seal(seal_secret(name))
 
