@@ -1,18 +1,23 @@
 """What Prometheus sees: of HTTP routes, statuses and problem codes, each a bounded set of labels; how signers and log stand."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import Counter as EventCounter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from attestor.service.keyports import KeyStanding
-from attestor.service.ports import SignerStatus
+from attestor.service.ports import HeldRequests, SignerStatus
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
 _MAX_CODES: Final = 200
+_MAX_REASONS: Final = 100
+_OTHER: Final = "other"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,7 @@ class Standing:
     backlog_seconds: float
     refused: int
     keys: KeyFigures | None = None
+    held: Sequence[HeldRequests] = ()
 
 
 class _StandingGauges(Collector):
@@ -58,7 +64,7 @@ class _StandingGauges(Collector):
 
     known: Standing | None = None
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         if self.known is None:
             return
         halted = GaugeMetricFamily(
@@ -81,8 +87,29 @@ class _StandingGauges(Collector):
         waits = "Seconds for which the oldest entry waits to be appended"
         yield GaugeMetricFamily("attestor_log_backlog_seconds", waits, self.known.backlog_seconds)
         yield GaugeMetricFamily("attestor_log_refused", "Rows that could be no entry", self.known.refused)
+        yield from _of_held(self.known.held)
         if self.known.keys is not None:
             yield from _of_keys(self.known.keys)
+
+
+def _of_held(held: Sequence[HeldRequests]) -> Iterator[Metric]:
+    now: Counter[tuple[str, str]] = Counter()
+    ever: Counter[str] = Counter()
+    for number, each in enumerate(held):
+        # Reasons are the program's own, and the rows are the database's.
+        reason = each.reason if number < _MAX_REASONS else _OTHER
+        now[each.state, reason] += each.count
+        if each.state == "refused":
+            ever[reason] += each.ever
+    what = "Requests that wait, were set aside, or were refused in the last day"
+    family = GaugeMetricFamily("attestor_requests_held", what, labels=("state", "reason"))
+    for labels, count in now.items():
+        family.add_metric(labels, count)
+    yield family
+    refusals = CounterMetricFamily("attestor_refusals", "Requests that were refused for good", labels=("reason",))
+    for reason, count in ever.items():
+        refusals.add_metric((reason,), count)
+    yield refusals
 
 
 def _of_keys(keys: KeyFigures) -> Iterator[GaugeMetricFamily]:
@@ -118,20 +145,20 @@ class Metrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry: Final = registry
-        requests = Counter("attestor_http_requests", "Answers", ("method", "route", "status"), registry=registry)
+        requests = EventCounter("attestor_http_requests", "Answers", ("method", "route", "status"), registry=registry)
         seconds = Histogram(
             "attestor_http_seconds", "Time to the whole answer", ("route",), buckets=_BUCKETS, registry=registry
         )
-        problems = Counter("attestor_http_problems", "Problems answered", ("code",), registry=registry)
+        problems = EventCounter("attestor_http_problems", "Problems answered", ("code",), registry=registry)
         self._standing = _StandingGauges()
         registry.register(self._standing)
         self._requests = requests
         self._seconds = seconds
         self._problems = problems
         # labels() builds and looks up a key under a lock; each child is found once.
-        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._counters: dict[tuple[str, str, int], EventCounter] = {}
         self._times: dict[str, Histogram] = {}
-        self._codes: dict[str, Counter] = {}
+        self._codes: dict[str, EventCounter] = {}
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer; *method* and *route* are the row's own, never the client's text."""
@@ -152,6 +179,6 @@ class Metrics:
         """Count one problem; after 200 codes, which the program does not have, the rest are ``other``."""
         counter = self._codes.get(code)
         if counter is None:
-            known = code if len(self._codes) < _MAX_CODES else "other"
+            known = code if len(self._codes) < _MAX_CODES else _OTHER
             counter = self._codes[known] = self._problems.labels(known)
         counter.inc()

@@ -11,7 +11,7 @@ from attestor.core.wire import PartHealth
 from attestor.service.logports import LogSource
 from attestor.service.ports import SIGNING, Ledger, SignerStatus
 from attestor.store.pool import Pool, clock
-from attestor.store.progress import log_progress
+from attestor.store.progress import held_requests, log_progress
 
 Probe = Callable[[], Awaitable[PartHealth]]
 
@@ -107,6 +107,7 @@ def standing(
             published=progress.published,
             backlog_seconds=progress.backlog_seconds or 0.0,
             refused=progress.refused,
+            held=await held_requests(pool),
         )
 
     return read

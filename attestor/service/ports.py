@@ -169,6 +169,19 @@ class SignerStatus:
     """When it said so, by the database's clock."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldRequests:
+    """How many requests one reason keeps from their signature."""
+
+    state: str
+    """``waiting``, ``aside`` or ``refused``."""
+    reason: str
+    count: int
+    """Now; of refused ones, those of the last day."""
+    ever: int
+    """Of refused ones, all: refused is for good, so it only grows."""
+
+
 class Ledger(Protocol):
     """What is kept of releases, claims and requests; written in transactions, read anywhere."""
 

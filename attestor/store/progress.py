@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from attestor.core.errors import Missing
+from attestor.service.ports import HeldRequests
 from attestor.store.pool import Pool, translated
 from attestor.store.queries import queries
 
@@ -32,3 +33,9 @@ async def log_progress(pool: Pool) -> LogProgress:
     if row is None:
         raise Missing("log-empty", "The database holds no log: run attestor migrate.")
     return LogProgress(**row)
+
+
+async def held_requests(pool: Pool) -> list[HeldRequests]:
+    """What keeps requests from their signatures, the most frequent first. Raises ``Unavailable``."""
+    with translated():
+        return [HeldRequests(**row) for row in await pool.fetch(_SQL["held"])]

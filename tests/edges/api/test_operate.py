@@ -7,7 +7,7 @@ from attestor.api.listeners import Listener
 from attestor.api.metrics import Standing
 from attestor.core import wire
 from attestor.core.errors import Unavailable
-from attestor.service.ports import SignerStatus
+from attestor.service.ports import HeldRequests, SignerStatus
 
 HEX = "ab" * 32
 
@@ -81,6 +81,11 @@ async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
             published=7,
             backlog_seconds=0.5,
             refused=1,
+            held=[
+                HeldRequests("waiting", "disputed", 20_000, 0),
+                HeldRequests("refused", "other-digest-signed", 2, 5),
+                *(HeldRequests("aside", f"made-up-{number}", 1, 0) for number in range(1000)),
+            ],
         ),
         Unavailable("database-unavailable", "It is away."),
     ]
@@ -104,6 +109,10 @@ async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
         "attestor_log_published 7.0",
         "attestor_log_backlog_seconds 0.5",
         "attestor_log_refused 1.0",
+        'attestor_requests_held{reason="disputed",state="waiting"} 20000.0',
+        'attestor_requests_held{reason="other-digest-signed",state="refused"} 2.0',
+        'attestor_requests_held{reason="other",state="aside"} 902.0',
+        'attestor_refusals_total{reason="other-digest-signed"} 5.0',
     ):
         assert line in text.splitlines()
     async with http.get(address) as answer:

@@ -11,7 +11,7 @@ from attestor.app.parts import log_probe, policy_probe, signer_probe, standing
 from attestor.core.errors import Rejected
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import EMPTY_ROOT
-from attestor.service.ports import SignerStatus
+from attestor.service.ports import HeldRequests, SignerStatus
 from attestor.store.progress import LogProgress
 from tests.logkeys import log_policy, log_signer
 
@@ -126,9 +126,14 @@ async def test_metrics_show_what_readiness_counts(monkeypatch):
     async def progress(_pool):
         return LogProgress(5, 3, None, 4.0, 2)
 
+    async def held(_pool):
+        return [HeldRequests("waiting", "quota-used", 3, 0)]
+
     monkeypatch.setattr(parts, "log_progress", progress)
+    monkeypatch.setattr(parts, "held_requests", held)
     halted, gone = status(halted=True), status("old", ago=100_000)
     read = await standing(Ledger(halted, gone), None, in_force(), lambda: NOW)()
     assert (read.signers, read.size, read.published) == ([halted], 5, 3)
     assert (read.policy_serial, read.policy_digest) == (4, OURS)
     assert (read.backlog_seconds, read.refused) == (4.0, 2)
+    assert read.held == [HeldRequests("waiting", "quota-used", 3, 0)]
