@@ -175,7 +175,7 @@ MONTHLY = Quota(1, Period.MONTH)
 TWO_FOR_A_DOWNGRADE = ApprovalRules(hours=48, downgrade=2)
 RULES = {
     "a quota": ({"quota": MONTHLY}, "quota none becomes 1, month"),
-    "another order of versions": ({"version_order": VersionOrder.ALPM}, "versionOrder none becomes alpm"),
+    "no order of versions any more": ({"version_order": VersionOrder.NONE}, "versionOrder alpm becomes none"),
     "an exception that people may make": ({"approvals": TWO_FOR_A_DOWNGRADE}, "approvals none becomes downgrade 2"),
 }
 
