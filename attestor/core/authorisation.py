@@ -196,7 +196,10 @@ def judge(  # noqa: PLR0913 - the judgement rests on every one of these
         return NotNow("not-reached", "No agreement under the policy that the signer itself loaded.")
     if not _same_bytes(request, reached, seen):
         # The digest of what was found is not said: a pull root may hold more than its requesters may read.
-        return Never("content-differs", f"The bytes are not the agreed ones: {seen.size} bytes with another digest.")
+        return Never(
+            "content-differs",
+            f"The bytes are not the agreed ones: {seen.size} bytes with another digest. Ask anew once the agreed ones are there.",
+        )
     window = weighed.past.window
     return Judgement(
         request=request,

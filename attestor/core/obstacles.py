@@ -16,7 +16,7 @@ from attestor.core.naming import Release
 from attestor.core.past import RulesPast
 from attestor.core.policy import Tier
 from attestor.core.predecessor import Packages, lost
-from attestor.core.quorum import Decision, Disputed, Pending, Reached, in_favour_of
+from attestor.core.quorum import Decision, Disputed, Pending, Reached, Tally, in_favour_of
 from attestor.core.requests import SigningRequest
 from attestor.core.tierrules import Action
 from attestor.core.versions import VersionOrder, is_newer, refuse_unordered
@@ -91,16 +91,19 @@ def blocks_of_agreement(
     if signed and request.sha256 not in signed:
         yield Block(
             "other-digest-signed",
-            f"Another digest of this release is signed: {min(signed).hex()}.",
+            f"Another digest of this release is signed: {min(signed).hex()}. Give changed bytes a version of their own.",
             Action.RE_SIGN,
             final=True,
         )
     if request.requester not in tier.requesters:
-        yield Block("requester-not-allowed", f"Tier {tier.name} does not let requester {request.requester} ask.")
+        yield Block(
+            "requester-not-allowed",
+            f"Tier {tier.name} does not let requester {request.requester} ask: the policy would have to list it there.",
+        )
     if isinstance(request.content, HashState) and tier.single_builder:
         yield Block(
             "hash-state-not-allowed",
-            f"Tier {tier.name} has a single builder, so it takes the bytes, never a hash state.",
+            f"Tier {tier.name} has a single builder, so it takes the bytes, never a hash state: ask by upload or pull.",
             final=True,
         )
     yield from _against_decision(request, tier, decision)
@@ -130,7 +133,7 @@ def blocks_of_predecessor(
     if before is None:
         yield Block(
             "predecessor-missing",
-            f"The list of packages of the database before this one, {past.packages.hex()}, is not kept here any more.",
+            f"The list of packages of the database before this one, {past.packages.hex()}, is not kept here any more: bring it back from a backup.",
             Action.DOWNGRADE,
         )
         return
@@ -138,7 +141,7 @@ def blocks_of_predecessor(
     if less is not None:
         yield Block(
             "packages-went-back",
-            f"Against the database before this one, {less.sentence}.",
+            f"Against the database before this one, {less.sentence}. One that lists them, none older than there, is signed.",
             Action.DOWNGRADE,
             final=True,
         )
@@ -159,15 +162,16 @@ def _against_decision(request: SigningRequest, tier: Tier, decision: Decision) -
         case Pending(tally) if not (tally.agreeing or tally.failed):
             yield Block("no-claims", f"Nobody has attested this release yet; {tier.threshold} operators must agree.")
         case Pending(tally):
-            yield Block(
-                "not-reached", f"{len(tally.agreeing)} of {tier.threshold} operators agree; {tally.missing} missing."
-            )
+            yield Block("not-reached", _missing(tally))
         case Disputed(tally):
             against = ", ".join(sorted(tally.dissenting | tally.equivocating))
             overruled = in_favour_of(decision, request.sha256)
             action = Action.DISPUTE if isinstance(overruled, Reached) else None
             yield Block(
-                "disputed", f"The release is disputed: dissent by {against} is more than the tier allows.", action
+                "disputed",
+                f"The release is disputed: dissent by {against} is more than the tier allows. It ends when they take it back, "
+                "or the policy suspends them or revokes the key.",
+                action,
             )
             if isinstance(overruled, Reached):
                 yield from _against_agreement(request, overruled)
@@ -175,16 +179,30 @@ def _against_decision(request: SigningRequest, tier: Tier, decision: Decision) -
             yield from _against_agreement(request, decision)
 
 
+def _missing(tally: Tally) -> str:
+    agree = f"{len(tally.agreeing)} of {tally.threshold} needed operators agree"
+    if len(tally.agreeing) >= tally.threshold and tally.missing_required:
+        return f"{agree}, and the tier requires {', '.join(sorted(tally.missing_required))} among them."
+    return f"{agree}; {tally.missing} more must attest the same bytes."
+
+
 def _against_agreement(request: SigningRequest, decision: Reached) -> Iterator[Block]:
     if request.sha256 != decision.agreed.sha256:
-        yield Block("other-digest-reached", f"The operators agree on another digest: {decision.agreed.sha256.hex()}.")
+        yield Block(
+            "other-digest-reached",
+            f"The operators agree on another digest: {decision.agreed.sha256.hex()}. Ask for those bytes; these are signed only "
+            "once the operators take that back and state them.",
+        )
     elif decision.stated.sha512 not in (None, request.sha512) or decision.stated.size not in (None, request.size):
         yield Block(
-            "other-digest-reached", "The asked SHA-512 or size is not what the operators state beside the same SHA-256."
+            "other-digest-reached",
+            "The asked SHA-512 or size is not what the operators state beside the same SHA-256: ask with theirs.",
         )
     if isinstance(request.content, HashState) and None in (decision.agreed.sha512, decision.agreed.size):
         yield Block(
-            "sha512-not-agreed", "A hash state needs SHA-512 and size stated by as many operators as the threshold."
+            "sha512-not-agreed",
+            "A hash state needs SHA-512 and size stated by as many operators as the threshold: have them state both, or ask by "
+            "upload or pull.",
         )
     if not request.content_present:
         yield Block("content-missing", "The bytes are not there yet; upload them.")
@@ -203,7 +221,7 @@ def _against_version(release: Release, tier: Tier, past: RulesPast) -> Iterator[
     if not newer:
         yield Block(
             "version-not-newer",
-            f"Version {version} is not newer than {past.newest}, which was decided on before.",
+            f"Version {version} is not newer than {past.newest}, which was decided on before: only a newer one is signed.",
             Action.DOWNGRADE,
             final=True,
         )

@@ -145,7 +145,10 @@ def _other_policy(signing: Signing, case: Case) -> NotNow | None:
 async def _with_pen(signing: Signing, case: Case, measure: Measure, logged: LoggedDecision) -> NotNow | Never | None:
     await signing.past.prove(logged.index, logged.raw)
     if logged.created > signing.now():
-        raise Rejected("signing-time", f"The time fixed for this signature, {logged.created}, has not come yet.")
+        raise Rejected(
+            "signing-time",
+            f"The time fixed for this signature, {logged.created}, has not come yet: look at the clocks, then retry.",
+        )
     async with kept(signing.queue, case.job, signing.lease_seconds), case.signer.slot(case.job.request.lane) as pen:
         # Votes, keys and lease once more, as late as can be: waiting for the place may have taken long.
         job = await signing.queue.renew(case.job, signing.lease_seconds)
@@ -199,7 +202,10 @@ async def _settled_by_stored(signing: Signing, case: Case, measure: Measure) -> 
     if logged is None and stored is None:
         return False
     if logged is None:
-        raise Unavailable("signature-not-logged", "A signature is stored whose entry the log does not include yet.")
+        raise Unavailable(
+            "signature-not-logged",
+            "A signature is stored whose entry the log does not include yet; it is looked at again.",
+        )
     if stored is None or hashlib.sha256(stored).digest() != logged.signature:
         raise Halted(
             "signature-lost",
@@ -245,7 +251,11 @@ def _wait_seconds(obstacle: NotNow, now: datetime) -> float:
 async def _try_later(signing: Signing, job: Job, error: AttestorError) -> None:
     if job.request.tries >= signing.tries:
         await signing.queue.give_back(
-            job, State.ASIDE, error.code, f"{error.sentence} Set aside after {job.request.tries} tries.", 0
+            job,
+            State.ASIDE,
+            error.code,
+            f"{error.sentence} Set aside after {job.request.tries} tries; attestor requests retry puts it back.",
+            0,
         )
         return
     delay = _BACKOFF_SECONDS[min(job.request.tries, len(_BACKOFF_SECONDS)) - 1]

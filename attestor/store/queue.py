@@ -145,7 +145,10 @@ class PostgresQueue:
                 await self._lock(connection, job)
                 await connection.execute(_SQL["fix_digest"], release_id, digest, made.authorisation.re_signs)
                 if not await connection.fetchval(_SQL["is_fixed"], release_id, digest):
-                    raise Rejected("other-digest-signed", "Another digest of this release is signed.")
+                    raise Rejected(
+                        "other-digest-signed",
+                        "Another digest of this release was signed meanwhile: look at the release.",
+                    )
                 stored = await connection.fetchval(
                     _SQL["store_signature"],
                     release_id,
