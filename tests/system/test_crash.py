@@ -21,8 +21,10 @@ from attestor.content.spool import Spool
 from attestor.core.entries import DecisionEntry, PolicyEntry, SignatureEntry, read_entry
 from attestor.core.limits import Rates
 from attestor.embedded.device import emulator
+from attestor.openpgp.approvers import Approvers
 from attestor.service.logcheck import check_log
 from attestor.service.sequence import Sequencer
+from attestor.store.approvals import PostgresApprovals
 from attestor.store.archive import PostgresArchive
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import Listener, listening
@@ -31,7 +33,7 @@ from attestor.store.migrate import migrate
 from attestor.store.pool import Settings, connect
 from tests.edges.hsm.nodes import Running
 from tests.logkeys import log_signer
-from tests.service.conftest import FREE, Anybody
+from tests.service.conftest import FREE, Anybody, Noting
 from tests.service.loghouse import following
 from tests.service.makers import BUILDER, ORIGIN, asking, deb, lines_of, make_policy, package, vote
 from tests.service.signers import device_of, make_certificates, make_signing, sign_next, verified
@@ -193,6 +195,9 @@ async def site(database, postgres, emulated, tmp_path):
             watch=Listener(),
             log=PostgresLog(api),
             archive=PostgresArchive(api),
+            approvals=PostgresApprovals(api),
+            verify_approval=Approvers().verify,
+            lookout=Noting(),
             now=now,
             rates=Rates(requests=FREE, replays=FREE, payloads=FREE),
             ticks=time.monotonic_ns,
