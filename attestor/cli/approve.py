@@ -196,10 +196,8 @@ def _say_looked(looked: "Looked") -> None:
     for signed in wanted.signed:
         say(f"  signed already: sha256 {signed}")
     say(f"  votes: {decision.sentence} [{decision.reason}]")
-    say_table(
-        ("operator", "outcome", "sha256", "evidence"),
-        ((link.operator, link.outcome, link.sha256 or "", link.envelope) for link in wanted.evidence),
-    )
+    for link in wanted.evidence:
+        say(f"    {link.operator}: {link.outcome} {link.sha256 or ''}\n      {link.envelope}")
     say(f"  {_by_own_eyes(looked)}")
     say(f"  to approve: {wanted.action}, {wanted.needed} people; so far {', '.join(wanted.approved_by) or 'nobody'}")
 

@@ -28,6 +28,47 @@ _EMBEDDED: Final = """
 enabled = true
 folder = "embedded"
 """
+_APPROVERS: Final = '''[approvers.dora]
+person = "dora"
+[[approvers.dora.keys]]
+fingerprint = "B038110B19AEB20F068250031C115F09A48C34F1"
+valid_from = 2026-01-01T00:00:00Z
+valid_until = 2028-01-01T00:00:00Z
+openpgp = """
+-----BEGIN PGP PUBLIC KEY BLOCK-----
+
+mDMEawFeHxYJKwYBBAHaRw8BAQdADEbBMWz2/FAuy/IKLnCMAA+ygldHyQmMadLU
+54u/8Xy0IURvcmEgKGV4YW1wbGUpIDxkb3JhQGV4YW1wbGUub3JnPoiQBBMWCAA4
+FiEEsDgRCxmusg8GglADHBFfCaSMNPEFAmsBXh8CGwMFCwkIBwIGFQoJCAsCBBYC
+AwECHgECF4AACgkQHBFfCaSMNPHk8QD9G9SfMB/1csBWExGhuEsX9BDfPgDKnujM
+bI2C+6gHWPwBAKX3MumGT6dzo5bt0+mYvn92ZOw42jiWnPoQZLeaP4EE
+=wltL
+-----END PGP PUBLIC KEY BLOCK-----
+"""
+
+[approvers.emil]
+person = "emil"
+[[approvers.emil.keys]]
+fingerprint = "SHA256:1bn2rclVec6xwjV1W9EPGA1d5tJgbB8ootRt9WCKoxA"
+valid_from = 2026-01-01T00:00:00Z
+valid_until = 2028-01-01T00:00:00Z
+ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIKlcxRnJTfQ6R0FkXlpyGQYEYulRDgIWboktG2ufXxiX emil@example.org"
+
+[approvers.fred]
+person = "fred"
+[[approvers.fred.keys]]
+fingerprint = "SHA256:F3BL7inZbgq/1L0nukRucF0UOOROZIHWweTj3IJLGYI"
+valid_from = 2026-01-01T00:00:00Z
+valid_until = 2028-01-01T00:00:00Z
+ssh = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICMN5f7GJrQu/onBXAsSyOquD2ktxwUzsNGGZYorr4JG fred@example.org"'''
+_APPROVERS_TO_COME: Final = '''# [approvers.NAME]
+# person = "NAME"
+# [[approvers.NAME.keys]]
+# fingerprint = "SHA256:..."
+# valid_from = {start}
+# valid_until = {end}
+# ssh = "ssh-ed25519 ..."'''
+_ISO_APPROVALS: Final = "approvals = { hours = 48, downgrade = 2, quota = 2 }"
 EMPTY_TREE: Final = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
 """The root of a log without entries (RFC 6962 §2.1), as a checkpoint writes it; where every new signer's memory begins."""
 FINGERPRINT_TO_COME: Final = "0" * 64
@@ -45,6 +86,8 @@ POLICY_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
         "valid_from": "2026-01-01T00:00:00Z",
         "valid_until": "2028-01-01T00:00:00Z",
         "client": "5a" * 32,
+        "approvers": _APPROVERS,
+        "iso_approvals": _ISO_APPROVALS,
     }
 )
 DEPLOYMENT_EXAMPLE: Final[Mapping[str, str]] = MappingProxyType(
@@ -86,6 +129,7 @@ def first_policy(origin: str, client: str, now: datetime, *, log_key: str, seal:
     """
     start = now.astimezone(UTC).replace(microsecond=0)
     names = {"alice_key": "alice", "bob_key": "bob", "carol_key": "carol", "release_host_key": "release-host"}
+    valid = {"start": _toml_time(start), "end": _toml_time(start.replace(year=start.year + 2, day=1))}
     return render(
         "policy.toml",
         {
@@ -93,9 +137,11 @@ def first_policy(origin: str, client: str, now: datetime, *, log_key: str, seal:
             "origin": origin,
             "log_key": log_key,
             "seal": seal,
-            "valid_from": _toml_time(start),
-            "valid_until": _toml_time(start.replace(year=start.year + 2, day=1)),
+            "valid_from": valid["start"],
+            "valid_until": valid["end"],
             "client": client,
+            "approvers": _APPROVERS_TO_COME.format(**valid),
+            "iso_approvals": f"# {_ISO_APPROVALS}",
         },
     )
 

@@ -211,16 +211,17 @@ _INSERT = """INSERT INTO approvals (document_sha256, approver, key, action, tier
     VALUES (sha256($1), $2, $3, 'quota', 'packages', $1, $4, 'r', now() + interval '1 day')"""
 
 
-@pytest.mark.parametrize("changes", ELSEWHERE.values(), ids=ELSEWHERE)
-async def test_a_signer_counts_no_approval(rules, changes):
-    """Rows that say otherwise are put past the API: the signer reads what was signed."""
+async def test_a_signer_counts_no_approval_that_was_signed_for_anything_else(rules):
+    """Rows that say otherwise are put past the API, of three people each: the signer reads what was signed."""
     request = await rules.quota_used()
-    for name in PEOPLE:
-        signed = forged(rules, request, SECOND, changes)
-        await rules.scene.ground.sql(_INSERT, signed, name, person(name).key, person(name).sign(signed))
+    for changes in ELSEWHERE.values():
+        for name in PEOPLE:
+            signed = forged(rules, request, SECOND, changes)
+            await rules.scene.ground.sql(_INSERT, signed, name, person(name).key, person(name).sign(signed))
     await pair_all(rules, request)
     await rules.work()
     assert await rules.standing(request) == ("waiting", "quota-used")
+    assert (await rules.spent())[1:] == [], "or the decision names what it counted"
     assert await rules.scene.signatures() == 1
 
 
@@ -377,6 +378,30 @@ async def test_a_manifest_that_is_taken_back_stands_where_it_was_spent(rules):
     await rules.work()
     assert await rules.standing(third) == ("waiting", "quota-used")
     assert (await rules.standing(request))[0] == "signed"
+
+
+async def test_a_decision_stands_though_what_it_spent_of_a_manifest_is_taken_back_before_the_signature(
+    rules, monkeypatch
+):
+    """By the log's order: the decision entry came first, and what else the manifest names counts for nothing more."""
+    request = await rules.quota_used()
+    for name in ("dora", "emil"):
+        signed, manifest = for_all(rules.policy, "quota", [(SECOND, GOOD), (THIRD, GOOD)])
+        view, _ = await rules.give(name, signed, manifest)
+
+    async def refused(*_):
+        raise Rejected("device-refused", "The device refuses for good.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sign, "_with_pen", refused)
+        assert not await rules.signed(request)
+    await rules.gate.revoke_approval(view.digest, person("emil").given(revocation(view.digest)), PEER)
+    await rules.scene.caught_up()
+    await rules.gate.retry(BUILDER, request.id)
+    assert await rules.signed(request)
+    third = await rules.asked(THIRD)
+    await rules.work()
+    assert await rules.standing(third) == ("waiting", "quota-used")
 
 
 async def test_an_approval_that_is_taken_back_while_the_decision_is_made_is_not_spent(rules, monkeypatch):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
+from attestor.core.approvals import MAX_MANIFEST, encode_manifest
 from attestor.core.entries import moment_text
 from attestor.core.errors import Conflict, Exhausted, Forbidden, Malformed, Missing, OverRate, Rejected
 from attestor.core.limits import Rate
@@ -15,6 +16,7 @@ from tests.service.approvers import (
     PEOPLE,
     REASON,
     approving_policy,
+    document,
     for_all,
     person,
     revocation,
@@ -118,16 +120,17 @@ NEVER = {
 }
 
 
-@pytest.mark.parametrize(("changes", "code"), NEVER.values(), ids=NEVER)
-async def test_what_could_never_count_is_refused_and_leaves_nothing(gate, policy, ground, changes, code):
+async def test_what_could_never_count_is_refused_and_leaves_nothing(gate, policy, ground):
     request = await opened(gate)
-    changes = dict(changes)
-    name = changes.pop("tier_name", None)
-    action = changes.pop("action", "release")
-    document = single(policy, action, request.id, package(), GOOD, **changes)
-    if name is not None:
-        document = document.replace(b'"tier":"packages"', f'"tier":"{name}"'.encode())
-    assert await code_of(give(gate, "dora", document)) == code
+    said = {}
+    for case, (changes, _) in NEVER.items():
+        signed = dict(changes)
+        name = signed.pop("tier_name", "packages")
+        action = signed.pop("action", "release")
+        approval = single(policy, action, request.id, package(), GOOD, **signed)
+        approval = approval.replace(b'"tier":"packages"', f'"tier":"{name}"'.encode())
+        said[case] = await code_of(give(gate, "dora", approval))
+    assert said == {case: code for case, (_, code) in NEVER.items()}
     assert await ground.owner.fetchval("SELECT count(*) FROM approvals") == 0
     assert await standing(gate, request) == ("waiting", "approval-needed")
 
@@ -196,6 +199,19 @@ async def test_a_manifest_lets_each_of_its_releases_through_and_no_other(gate, p
     assert {(pair.release_id, pair.sha256) for pair in shown.pairs} == {
         (release.id, hashlib.sha256(GOOD).hexdigest()) for release in (*known, unheard)
     }
+
+
+async def test_a_manifest_has_a_bound_and_is_taken_up_to_it(gate, policy):
+    release_ids = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(MAX_MANIFEST + 1)]
+    digest = hashlib.sha256(GOOD).hexdigest()
+    manifest = encode_manifest((release_id, digest) for release_id in release_ids[:-1])
+    whole = document(policy, "release", manifest=hashlib.sha256(manifest).hexdigest())
+    view, new = await give(gate, "dora", whole, manifest=manifest)
+    assert (new, view.pairs) == (True, MAX_MANIFEST)
+    longer = manifest.replace(b"]]}", f'],["{max(release_ids)}x","{digest}"]]}}'.encode())
+    longer = longer.replace(b'x"', b'"')
+    too_long = document(policy, "release", manifest=hashlib.sha256(longer).hexdigest())
+    assert await code_of(give(gate, "emil", too_long, manifest=longer), Malformed) == "manifest-malformed"
 
 
 async def test_a_manifest_is_the_one_whose_digest_was_signed(gate, policy):
