@@ -37,8 +37,8 @@ from attestor.core.strictjson import encode_base64
 from attestor.core.tierrules import Action
 from attestor.service.allowance import Allowances, Hold
 from attestor.service.approvalports import ApprovalBook, ApprovalTransaction
+from attestor.service.decide import Asked, Decided, Moment, anew, asked_for, decide, following, granted_to, votes_on
 from attestor.service.ports import Changes, Ledger
-from attestor.service.record import Asked, Decided, Moment, anew, asked_for, decide, following, granted_to, votes_on
 
 _TOGETHER: Final = 50
 """Releases of a manifest whose requests are moved in one transaction."""
@@ -103,7 +103,14 @@ class Approving:
                 await self._bring_on(given.digest, again=True)
         if not new:
             self._allowances.peers.spend(peer)
-        return await self._view(given.digest), new
+        view = await self._view(given.digest)
+        if view.approver != approval.approver:
+            # By its document an approval is spent, so that two people cannot share one.
+            raise Conflict(
+                "approval-taken",
+                f"Approver {view.approver} has signed this very document; make one of your own, with its own nonce.",
+            )
+        return view, new
 
     async def revoke(self, digest: str, given: Given, address: str) -> ApprovalView:
         """Take an approval back; from here on no decision spends it. Durable on return, and in the log soon.

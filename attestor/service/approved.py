@@ -26,8 +26,8 @@ from attestor.core.strictjson import encode_base64
 from attestor.core.tierrules import Action
 from attestor.service.approvalports import ApprovalBook, ApprovalFilter, QuotaUse
 from attestor.service.approve import known_approval
+from attestor.service.decide import Asked, Decided, asked_beside, decide, votes_on
 from attestor.service.ports import Ledger
-from attestor.service.record import Asked, Decided, asked_beside, decide, votes_on
 
 
 async def approvals(  # noqa: PLR0913 - what is read, under what, and which page

@@ -29,8 +29,8 @@ from attestor.core.wire import (
     Upload,
 )
 from attestor.service.allowance import Allowance, Hold
+from attestor.service.decide import Moment, anew, asked_beside, asked_for, decide, following, obstacle_to, votes_on
 from attestor.service.ports import Changes, Ledger, RequestMove, Spool, Watch
-from attestor.service.record import Moment, anew, asked_beside, asked_for, decide, following, obstacle_to, votes_on
 
 _SETTLED: Final = frozenset({State.SIGNED, State.REFUSED, State.ASIDE, State.WITHDRAWN})
 

@@ -11,8 +11,8 @@ from attestor.core.policy import Policy
 from attestor.core.quorum import Uncounted
 from attestor.core.views import release_line, vote_view
 from attestor.core.wire import MAX_PAGE, DecisionView, EventView, Explanation, ReleasePage, ReleaseView
+from attestor.service.decide import Decided, Moment, anew, asked_for, decide, decide_one, following, votes_on
 from attestor.service.ports import Ledger, ReleaseFilter, ReleaseRecord
-from attestor.service.record import Decided, Moment, anew, asked_for, decide, decide_one, following, votes_on
 
 _TOGETHER: Final = 50
 """Releases that are evaluated again in one transaction."""
