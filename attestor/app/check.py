@@ -14,7 +14,7 @@ from attestor.app.finding import Finding, tried
 from attestor.app.release_key import device_of, signing_keys_of
 from attestor.config import Config, Role, RoleView, ServedListener
 from attestor.core.errors import AttestorError, Unavailable
-from attestor.core.governance import govern
+from attestor.core.governance import EXPIRES_SOON, govern
 from attestor.hsm.check import KeyReport, NodeReport
 from attestor.openpgp.certificate import parse_certificate
 from attestor.store.migrate import pending
@@ -56,7 +56,7 @@ async def _of_role(config: Config, view: RoleView, clock: Callable[[], datetime]
     if view.role is Role.SIGNER:
         async for finding in checklog.of_signer(config, view):
             yield finding
-        for finding in await hsm(config, view):
+        for finding in await hsm(config, view, clock()):
             yield finding
 
 
@@ -95,17 +95,17 @@ async def _schema(view: RoleView) -> Finding:
     return await tried("schema", look, "run attestor migrate")
 
 
-async def hsm(config: Config, view: RoleView) -> list[Finding]:
+async def hsm(config: Config, view: RoleView, now: datetime) -> list[Finding]:
     """Each node, and on it each release key: login, type, and the certificate that it must have."""
     keys = signing_keys_of(config, view.passphrases)
     try:
         reports = await device_of(config).check(list(keys.values()))
     except AttestorError as error:
         return [Finding("hsm", ok=False, detail=error.sentence, remedy="put a NetHSM there that may be used")]
-    return [finding for report in reports for finding in _node(config, report)]
+    return [finding for report in reports for finding in _node(config, report, now)]
 
 
-def _node(config: Config, report: NodeReport) -> Iterator[Finding]:
+def _node(config: Config, report: NodeReport, now: datetime) -> Iterator[Finding]:
     part = f"hsm {report.url}"
     if report.problem is not None:
         yield Finding(
@@ -116,10 +116,10 @@ def _node(config: Config, report: NodeReport) -> Iterator[Finding]:
     remedy = None if operational else "unlock or provision it: attestor hsm provision"
     yield Finding(part, operational, f"{report.vendor} {report.product}, {report.state}", remedy)
     if operational:
-        yield from (_key(config, part, key) for key in report.keys)
+        yield from (_key(config, part, key, now) for key in report.keys)
 
 
-def _key(config: Config, part: str, report: KeyReport) -> Finding:
+def _key(config: Config, part: str, report: KeyReport, now: datetime) -> Finding:
     part = f"{part} key {report.name}"
     section = config.signing_keys[report.name]
     if report.problem is not None:
@@ -136,6 +136,8 @@ def _key(config: Config, part: str, report: KeyReport) -> Finding:
         return Finding(part, ok=False, detail=detail, remedy=f"compare [signing_keys.{report.name}] with the device")
     used = f"; used {report.operations} times" if report.operations is not None else ""
     named = f"{certificate.algorithm} {certificate.fingerprint} {certificate.user_id}{used}"
+    if certificate.expires is not None and certificate.expires <= now + EXPIRES_SOON:
+        named = f"warning: the certificate ends on {certificate.expires:%Y-%m-%d}; {named}"
     return Finding(part, ok=True, detail=named)
 
 

@@ -102,7 +102,7 @@ def status(*, config: ConfigOption, as_json: JsonOption = False) -> None:
     from attestor.config import Role, load_config
 
     loaded = resolved(load_config(config))
-    findings = asyncio.run(look(loaded, loaded.for_role(Role.SIGNER)))
+    findings = asyncio.run(look(loaded, loaded.for_role(Role.SIGNER), now()))
     if as_json:
         say_json(findings)
     else:

@@ -20,7 +20,7 @@ from attestor.service.past import Past, within
 from attestor.service.ports import Queue
 from attestor.service.sign import refuse_wrong_clock
 
-AT_MOST_EVERY: Final = timedelta(seconds=30)
+AT_MOST_EVERY: Final = timedelta(seconds=10)
 """Whoever has the database in hand can ask for canaries without end: each costs a log entry and a call."""
 
 

@@ -33,6 +33,9 @@ INSERT INTO approval_manifests VALUES (sha256('m'), 'm');
 INSERT INTO approval_pairs VALUES (sha256('d'), '\\x{RELEASE.hex()}', '\\x{DIGEST.hex()}');
 INSERT INTO quota_places VALUES ('t', 'k', '2026-11', '\\x{RELEASE.hex()}', '\\x{DIGEST.hex()}');
 INSERT INTO paused_tiers VALUES ('paused', 'r', 'somebody');
+INSERT INTO release_keys VALUES ('k', repeat('A', 40), 'certificate', 1, 1, false);
+INSERT INTO canary_signatures VALUES (repeat('A', 40), 1, now(), 'sig');
+INSERT INTO canary_wanted VALUES (1, now());
 """
 LEAF = "sha256('leaf')"
 REVOCATION = outgoing_of(RevocationEntry(approval="06" * 32))
@@ -134,7 +137,22 @@ OTHER_RULES_WRITES = [
     "DELETE FROM paused_tiers",
     "INSERT INTO paused_tiers VALUES ('t', 'r', 'somebody')",
 ]
+OF_KEYS = [
+    "INSERT INTO release_keys VALUES ('l', repeat('B', 40), 'certificate', 1, 1, false)",
+    "UPDATE release_keys SET stopped = false",
+    "INSERT INTO canary_signatures VALUES (repeat('A', 40), 2, now(), 'sig')",
+    "DELETE FROM canary_signatures",
+]
+OTHER_KEY_WRITES = [
+    "DELETE FROM release_keys",
+    "UPDATE canary_signatures SET signature = signature",
+    "UPDATE canary_wanted SET at = at",
+    "DELETE FROM canary_wanted",
+]
 API_CANNOT = [
+    *OF_KEYS,
+    *OTHER_KEY_WRITES,
+    "SELECT * FROM canary_wanted",
     *OTHER_RULES_WRITES,
     *OF_PLACES,
     SPEND_APPROVAL,
@@ -188,6 +206,7 @@ API_CANNOT = [
     _outbox(CANARY),
 ]
 API_CAN = [
+    "SELECT * FROM release_keys, canary_signatures",
     _outbox(REVOCATION),
     *TAKE_APPROVAL_IN,
     TAKE_APPROVAL_BACK,
@@ -198,6 +217,7 @@ API_CAN = [
     "SELECT * FROM shown_requests",
 ]
 SIGNER_CANNOT = [
+    *OTHER_KEY_WRITES,
     *OTHER_RULES_WRITES,
     *TAKE_APPROVAL_IN,
     TAKE_APPROVAL_BACK,
@@ -234,6 +254,8 @@ SIGNER_CANNOT = [
     _outbox(REVOCATION),
 ]
 SIGNER_CAN = [
+    *OF_KEYS,
+    "SELECT * FROM release_keys, canary_signatures, canary_wanted",
     _outbox(CANARY),
     *OF_PLACES,
     SPEND_APPROVAL,
@@ -254,7 +276,7 @@ SIGNER_CAN = [
 _OF_OTHERS = (
     "releases", "envelopes", "claims", "withdrawals", "decisions", "events", "signing_requests", "signed_digests",
     "signatures", "log_documents", "signer_status", "approvals", "approval_manifests", "approval_pairs", "quota_places",
-    "paused_tiers",
+    "paused_tiers", "release_keys", "canary_signatures", "canary_wanted",
 )  # fmt: skip
 SEQUENCER_CANNOT = [
     *REWRITE,
