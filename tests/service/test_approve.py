@@ -266,6 +266,20 @@ async def test_a_spent_approval_is_not_taken_back(gate, policy, ground):
     assert (shown.state, shown.spent, shown.revoked_at) == ("spent", 1, None)
 
 
+async def test_what_is_spent_lets_nothing_more_through_but_the_request_whose_decision_spent_it(gate, policy, ground):
+    request = await opened(gate)
+    for name in ("dora", "emil"):
+        whole, manifest = for_all(policy, "release", [(package(), GOOD)])
+        await give(gate, name, whole, manifest=manifest)
+    await ground.sql("UPDATE approval_pairs SET spent_at = now()")
+    await ground.sql("UPDATE signing_requests SET decided_at = now()")
+    await gate.admit(vote(package(), GOOD, "carol"))
+    assert await standing(gate, request) == ("queued", "queued")
+    await ground.sql("UPDATE signing_requests SET state = 'refused'")
+    again, _ = await gate.ask(BUILDER, asking(package(), GOOD))
+    assert await standing(gate, again) == ("waiting", "approval-needed")
+
+
 async def test_the_list_is_filtered_and_comes_in_pages(gate, policy):
     request, other = await opened(gate), await opened(gate, package("other"))
     for name in PEOPLE:
