@@ -231,8 +231,8 @@ class Ledger(Protocol):
         """How each signer said that it stands."""
 
     async def signed_with(self, keys: Sequence[str], after: str | None, limit: int) -> tuple[list[Signed], str | None]:
-        """Of the next *limit* releases with a signature that can be read, in the order of ids after *after*: those with a claim
-        by one of these keys (fingerprints), once for each decision; and after which id to go on, ``None`` at the end.
+        """Of the next *limit* signed releases, in the order of ids after *after*: those whose signature can be read, with a claim by
+        one of these keys (fingerprints), once for each decision; and after which id to go on, ``None`` at the end.
         """
 
 

@@ -117,14 +117,19 @@ WITH stale AS (
 SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM stale s
 JOIN releases r ON r.id = s.release_id JOIN decisions d ON d.release_id = r.id LIMIT $2;
 
--- signed_with: of the next releases with a signature that can be read, each; and with its decision where a vote on it has one of some keys
+-- signed_with: of the next signed releases, each; and with its decision where a vote on it has one of some keys and its signature can be read; the laterals keep it to the page, however much is signed
 WITH page AS (
-    SELECT DISTINCT release_id FROM signatures WHERE $2::bytea IS NULL OR release_id > $2 ORDER BY release_id LIMIT $3
+    SELECT DISTINCT release_id FROM signed_digests WHERE $2::bytea IS NULL OR release_id > $2 ORDER BY release_id LIMIT $3
 )
 SELECT r.id, r.kind, r.purl, r.file_name, s.sha256, d.idx, d.entry
-FROM page p JOIN releases r ON r.id = p.release_id
-LEFT JOIN signatures s ON s.release_id = p.release_id
-    AND EXISTS (SELECT FROM claims c WHERE c.release_id = p.release_id AND c.keys && $1::text[])
+FROM page p
+CROSS JOIN LATERAL (SELECT * FROM releases WHERE id = p.release_id OFFSET 0) r
+LEFT JOIN LATERAL (
+    SELECT true AS hit FROM claims c WHERE c.release_id = p.release_id AND c.keys && $1::text[] LIMIT 1
+) found ON true
+LEFT JOIN LATERAL (
+    SELECT sha256, request_id FROM signatures WHERE found.hit AND release_id = p.release_id OFFSET 0
+) s ON true
 LEFT JOIN log_entries e ON e.subject = s.request_id AND e.kind = 'signature'
 LEFT JOIN log_entries d ON d.idx = (convert_from(e.entry, 'UTF8')::jsonb ->> 'decision')::bigint AND d.kind = 'decision'
 ORDER BY r.id, d.idx;
