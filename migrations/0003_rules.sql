@@ -77,6 +77,7 @@ UPDATE signing_requests q SET lane = CASE r.kind WHEN 'database' THEN 0 WHEN 'pa
 FROM releases r WHERE r.id = q.release_id;
 DROP INDEX signing_requests_due;
 CREATE INDEX signing_requests_due ON signing_requests (lane, created_at) WHERE state = 'queued';
+CREATE INDEX signing_requests_open ON signing_requests (id) WHERE state = 'waiting';
 GRANT INSERT (lane) ON signing_requests TO attestor_api;
 
 -- No request of these is claimed.

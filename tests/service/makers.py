@@ -25,7 +25,8 @@ ORIGIN = "attestor.example.org"
 CLIENT = "ab" * 32
 BUILDER = Client(CLIENT, "192.0.2.7")
 _SCOPES = """[{ kind = "package", type = "alpm", namespace = "arch" },
-    { kind = "package", type = "deb", namespace = "debian" }, { kind = "iso", type = "generic", namespace = "arch" }]"""
+    { kind = "package", type = "deb", namespace = "debian" }, { kind = "iso", type = "generic", namespace = "arch" },
+    { kind = "database", type = "generic", namespace = "arch" }]"""
 
 
 @cache

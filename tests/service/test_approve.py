@@ -401,3 +401,13 @@ async def test_tiers_say_what_is_left_of_each_quota(ground):
     await ground.sql("UPDATE quota_places SET spent = true")
     [packages] = [tier for tier in (await gate.tiers()).tiers if tier.name == "packages"]
     assert (packages.quota.used, packages.quota.reserved, packages.quota.left) == (1, 0, 0)
+
+
+async def test_two_people_do_not_share_one_document(gate, policy):
+    request = await opened(gate)
+    shared = single(policy, "release", request.id, package(), GOOD)
+    await give(gate, "dora", shared)
+    assert await code_of(give(gate, "emil", shared), Conflict) == "approval-taken"
+    assert await standing(gate, request) == ("waiting", "approval-needed")
+    await give(gate, "emil", single(policy, "release", request.id, package(), GOOD))
+    assert await standing(gate, request) == ("queued", "queued")
