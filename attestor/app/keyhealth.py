@@ -1,5 +1,6 @@
 """What the API's process knows of release keys: their canaries, verified by the certificate alone, their uses, and when keys end."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -82,6 +83,7 @@ class KeyHealth:
         )
 
     async def _certificate_ends(self) -> dict[str, float]:
+        await asyncio.to_thread(_load_openpgp)
         moment, ends = self._now(), {}
         for key in await self._ledger.release_keys():
             try:
@@ -93,6 +95,7 @@ class KeyHealth:
         return ends
 
     async def _ages(self) -> dict[str, timedelta | AttestorError]:
+        await asyncio.to_thread(_load_openpgp)
         keys = {key.name: key for key in await self._ledger.release_keys()}
         made = {canary.key_fingerprint: canary.signature for canary in await self._ledger.canaries()}
         return {name: self._age(keys.get(name), made) for name in self._config.signing_keys}
@@ -125,7 +128,12 @@ class KeyHealth:
         return certificate
 
 
-# Both are asked at every look, and the same is answered until the next canary. OpenPGP's room takes a moment to load.
+def _load_openpgp() -> None:
+    """The room takes a moment to load, and requests are not to wait for it."""
+    from attestor.app import canarycheck  # noqa: F401 - and all that it stands on
+
+
+# Both are asked at every look, and the same is answered until the next canary.
 @lru_cache(maxsize=64)
 def _parsed(raw: bytes) -> "Certificate":
     from attestor.openpgp.certificate import parse_certificate

@@ -12,7 +12,7 @@ from attestor.core.secret import Secret
 from attestor.embedded.device import emulator
 from attestor.hsm.device import Device, DeviceSettings
 from attestor.hsm.keys import Login, SigningKey
-from attestor.hsm.plan import Certificates, KeyPlan, NamespacePlan, Plan
+from attestor.hsm.plan import CanaryPlan, Certificates, KeyPlan, NamespacePlan, Plan
 from attestor.hsm.provision import new_passphrase, provision
 from attestor.hsm.survey import status
 from attestor.openpgp.certificate import draft_certificate, parse_certificate
@@ -220,6 +220,94 @@ async def test_a_namespace_without_the_planned_administrator_is_refused(nodes):
     nodes[0].sdk("admin", ADMIN).add_namespace("orphan")
     with pytest.raises(Rejected, match="the namespace orphan exists, but not its Administrator"):
         await run(nodes[0], plan_of(namespace_plan("orphan")))
+
+
+CANARY = CanaryPlan("canary", Secret("the passphrase of a canary"))
+
+
+async def test_the_canary_s_operator_has_the_tags_of_all_keys_also_of_those_that_come_later(nodes):
+    one = namespace_plan("watched", canary=CANARY)
+    first = await run(nodes[0], plan_of(one))
+    assert "Operator watched~canary of the canary" in first.made
+    assert (await run(nodes[0], plan_of(one))).made == ()
+    two = namespace_plan("watched", key_plan(), key_plan(Algorithm.P256), canary=CANARY)
+    made = (await run(nodes[0], plan_of(two))).made
+    assert "tag release-p256 of Operator watched~canary" in made
+    assert "tag release-ed25519 of Operator watched~canary" not in made
+    users = (await look(nodes[0], "watched")).users
+    assert set(users["watched~canary"].tags) == {"release-ed25519", "release-p256"}
+    assert users["watched~signs-p256"].tags == ("release-p256",)
+
+
+async def test_a_canary_is_added_to_a_device_that_had_none(nodes):
+    await run(nodes[0], plan_of(namespace_plan("late")))
+    report = await run(nodes[0], plan_of(namespace_plan("late", canary=CANARY)))
+    assert report.made == ("Operator late~canary of the canary", "tag release-ed25519 of Operator late~canary")
+    # It is known by its name alone: without a plan for it, it is a stranger with a key's tag.
+    with pytest.raises(Rejected, match="the user late~canary has the tag release-ed25519 too"):
+        await run(nodes[0], plan_of(namespace_plan("late")))
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        pytest.param(lambda admin: admin.add_operator_tag("{}~canary", "more"), "which are no planned key's", id="one tag more"),
+        pytest.param(lambda admin: other_operator_with_tag(admin, "{}"), "intruder has the tag", id="somebody else with a key's tag"),
+    ],
+)  # fmt: skip
+async def test_a_canary_that_is_otherwise_than_planned_is_refused(nodes, request, change, sentence):
+    name = "canary-" + request.node.callspec.id.replace(" ", "-").replace("'", "")
+    plan = plan_of(namespace_plan(name, canary=CANARY))
+    await run(nodes[0], plan)
+    admin = nodes[0].sdk(f"{name}~admin", NS_ADMIN)
+    change(_Named(admin, name))
+    with pytest.raises(Rejected, match="hsm-plan") as caught:
+        await run(nodes[0], plan)
+    assert sentence in caught.value.sentence
+
+
+class _Named:
+    """The SDK, with a namespace's name in the place of braces."""
+
+    def __init__(self, sdk, name):
+        self._sdk, self._name = sdk, name
+
+    def __getattr__(self, method):
+        return lambda *given: getattr(self._sdk, method)(*[_filled(each, self._name) for each in given])
+
+
+def _filled(given, name):
+    return given.replace("{}", name) if isinstance(given, str) else given
+
+
+@pytest.mark.parametrize("user", ["admin", "signs-ed25519"])
+def test_a_canary_is_nobody_else_too(user):
+    with pytest.raises(Rejected, match="nobody else's"):
+        namespace_plan("watched", canary=CanaryPlan(user, Secret("the passphrase of a canary")))
+
+
+async def test_what_certificates_use_is_counted_first_or_told(nodes):
+    counted = []
+
+    async def count(place):
+        counted.append(place)
+
+    plan = plan_of(namespace_plan("counted"))
+    assert (await run(nodes[0], plan, count=count)).uncounted == ()
+    assert counted == ["counted/release-ed25519"]
+    assert (await run(nodes[0], plan, count=count)).uncounted == ()
+    assert counted == ["counted/release-ed25519"]
+    assert (await run(nodes[0], plan_of(namespace_plan("told")))).uncounted == ("told/release-ed25519",)
+
+
+async def test_what_cannot_be_counted_is_not_used(nodes):
+    async def full(_place):
+        raise Unavailable("operations-unavailable", "The disk is full.")
+
+    plan = plan_of(namespace_plan("uncountable"))
+    with pytest.raises(Unavailable, match="operations-unavailable"):
+        await run(nodes[0], plan, count=full)
+    assert (await look(nodes[0], "uncountable")).keys["release-ed25519"].operations == 0
 
 
 WRONG = {
