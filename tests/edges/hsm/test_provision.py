@@ -281,7 +281,7 @@ def _filled(given, name):
 
 
 @pytest.mark.parametrize("user", ["admin", "signs-ed25519"])
-def test_a_canary_is_nobody_else_too(user):
+async def test_a_canary_is_nobody_else_too(user):
     with pytest.raises(Rejected, match="nobody else's"):
         namespace_plan("watched", canary=CanaryPlan(user, Secret("the passphrase of a canary")))
 
