@@ -93,7 +93,7 @@ async def test_nothing_is_asked_of_the_hsm_once_the_api_has_decided_under_anothe
                 yield pen
 
     key = scene.signing.signers["packages"]
-    waiting = Waiting(key.device, key.key, key.certificate)
+    waiting = Waiting(**{field.name: getattr(key, field.name) for field in dataclasses.fields(key)})
     await sign_next(dataclasses.replace(scene.signing, signers={**scene.signing.signers, "packages": waiting}))
     assert await scene.standing() == ("waiting", "policies-differ")
     assert scene.running.operations("ed25519") == before

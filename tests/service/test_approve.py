@@ -115,7 +115,7 @@ NEVER = {
     "of other bytes": ({"digest": "00" * 32}, "approval-of-other-bytes"),
     "whose window is over": ({"not_before": later(-30), "until": later(-1)}, "approval-out-of-window"),
     "whose window begins tomorrow": ({"not_before": later(24), "until": later(30)}, "approval-out-of-window"),
-    "whose window is too long": ({"until": later(48)}, "approval-window-too-long"),
+    "whose window is too long": ({"until": later(72)}, "approval-window-too-long"),
     "with another reason": ({"reason": "something else"}, "approval-reason"),
 }
 

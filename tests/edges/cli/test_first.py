@@ -40,7 +40,7 @@ def test_what_init_writes_is_refused_until_the_operators_keys_are_in_and_says_wh
 
 def test_after_the_printed_steps_what_init_wrote_loads_for_each_role(started):
     put_keys_in(started / "policy.toml")
-    for name in ("packages", "databases", "isos", "vm-images"):
+    for name in ("packages", "databases", "isos", "vm-images", "canary"):
         path = started / f"credentials/hsm-{name}-passphrase"
         path.touch(mode=0o600)
         path.write_text("a passphrase")

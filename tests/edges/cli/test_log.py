@@ -60,7 +60,7 @@ def test_a_name_that_no_note_takes_makes_no_key(attestor, tmp_path):
 @pytest.fixture
 def deployment(started):
     put_keys_in(started / "policy.toml")
-    for name in ("packages", "databases", "isos", "vm-images"):
+    for name in ("packages", "databases", "isos", "vm-images", "canary"):
         path = started / f"credentials/hsm-{name}-passphrase"
         path.touch(mode=0o600)
         path.write_text("a passphrase")
