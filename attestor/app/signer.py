@@ -29,8 +29,9 @@ from attestor.service.canary import Canaries
 from attestor.service.case import Signing
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
-from attestor.service.ports import SIGNING, Job, Queue, SignerStatus
+from attestor.service.ports import SIGNING, SignerStatus
 from attestor.service.sign import bring_on
+from attestor.service.signports import Job, Queue
 from attestor.store.keybook import PostgresKeyBook
 from attestor.store.listen import Listener, listening
 from attestor.store.log import PostgresLog

@@ -15,7 +15,7 @@ from attestor.core.predecessor import Packages
 from attestor.core.requests import Content
 from attestor.core.strictjson import decode_base64
 from attestor.core.wire import HashState, Pull, Upload
-from attestor.service.ports import Measure
+from attestor.service.signports import Measure
 
 SPOOL: Final = ".spool"
 """The upload spool as one more root; no configured root can have this name."""

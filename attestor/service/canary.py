@@ -17,8 +17,8 @@ from attestor.core.seal import Seal
 from attestor.service.conclude import INCLUDED_SECONDS
 from attestor.service.keyports import Canary, CanaryClock, CanaryKey, KeyBook
 from attestor.service.past import Past, within
-from attestor.service.ports import Queue
 from attestor.service.sign import refuse_wrong_clock
+from attestor.service.signports import Queue
 
 AT_MOST_EVERY: Final = timedelta(seconds=10)
 """Whoever has the database in hand can ask for canaries without end: each costs a log entry and a call."""

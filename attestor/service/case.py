@@ -18,7 +18,7 @@ from attestor.core.predecessor import Packages, read_packages
 from attestor.core.quorum import Decision
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
-from attestor.service.ports import ArtifactBytes, Job, Measure, Queue, Signer
+from attestor.service.signports import ArtifactBytes, Job, Measure, Queue, Signer
 from attestor.service.weigh import Eyes, Pair, Sight, decide, refuse_changed, refuse_withheld, sight_of, unlogged
 
 _LOGGED_SECONDS: Final = 3.0

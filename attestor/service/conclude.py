@@ -23,7 +23,8 @@ from attestor.core.requests import SigningRequest
 from attestor.core.seal import Seal
 from attestor.core.summary import summary_envelope
 from attestor.service.past import Past, within
-from attestor.service.ports import Concluded, Document, Job, Made, Queue
+from attestor.service.ports import Document
+from attestor.service.signports import Concluded, Job, Made, Queue
 from attestor.service.tell import refusal
 from attestor.service.weigh import Sight
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from attestor.service.ports import Job, Queue
+from attestor.service.signports import Job, Queue
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ from attestor.service.case import (
     weighed_case,
 )
 from attestor.service.lease import kept
-from attestor.service.ports import Job, Made, Measure, Place
+from attestor.service.signports import Job, Made, Measure, Place
 from attestor.service.weigh import unlogged
 
 MAX_CLOCK_SKEW: Final = timedelta(seconds=5)

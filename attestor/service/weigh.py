@@ -21,7 +21,7 @@ from attestor.core.past import Remembered
 from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Decision, evaluate
 from attestor.core.statement import parse_attestation
-from attestor.service.ports import Evidence, Stated
+from attestor.service.signports import Evidence, Stated
 
 _REMEDY: Final = "Nothing is signed. Restore what is missing, or have the operator submit the same attestation again, then restart the signer."
 Pair = tuple[str, bytes]

@@ -14,7 +14,8 @@ from attestor.core.entries import Outgoing
 from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
-from attestor.service.ports import Concluded, Document, Evidence, Job, Made, Place, SignerStatus, Stated
+from attestor.service.ports import Document, SignerStatus
+from attestor.service.signports import Concluded, Evidence, Job, Made, Place, Stated
 from attestor.service.tell import MAX_REFUSALS
 from attestor.store.listen import Listener
 from attestor.store.pool import Connection, Pool, translated

@@ -14,7 +14,7 @@ from attestor.core.errors import Halted, Missing
 from attestor.core.wire import Upload
 from attestor.embedded.device import emulator
 from attestor.hsm.connection import NodeSettings
-from attestor.service.ports import Concluded
+from attestor.service.signports import Concluded
 from attestor.store.listen import Listener
 from tests.edges.hsm.nodes import Running
 from tests.edges.store.logmakers import decision

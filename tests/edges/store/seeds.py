@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from attestor.core.naming import parse_release
-from attestor.service.ports import Concluded, Document, Made
+from attestor.service.ports import Document
+from attestor.service.signports import Concluded, Made
 from tests.edges.store.logmakers import request_id
 
 BYTES = b"the package"

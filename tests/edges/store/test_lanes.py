@@ -8,7 +8,7 @@ from attestor.core.errors import Conflict
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State
 from attestor.core.naming import parse_release
-from attestor.service.ports import Place
+from attestor.service.signports import Place
 from attestor.store.pauses import Pauses
 from attestor.store.pool import Settings, connect
 from attestor.store.queue import PostgresQueue
