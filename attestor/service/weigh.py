@@ -98,7 +98,10 @@ def decide(  # noqa: PLR0913 - the decision rests on every one of these
         for claim in reading.claims
         if index is None or ((receipt := remembered.received.get(pair_of(claim))) is not None and receipt.index < index)
     ]
-    return evaluate(tier, policy, claims, reading.withdrawn, now, doubted=reading.doubted)
+    # What the log says was taken back, by a key that left the policy since, is final all the same (design §5): it votes for
+    # nothing, and as nobody can verify the withdrawal any more, it ends no dissent either.
+    taken_back = reading.doubted | (remembered.withdrawn.keys() - reading.withdrawn)
+    return evaluate(tier, policy, claims, reading.withdrawn, now, doubted=taken_back)
 
 
 def pair_of(claim: Claim) -> Pair:

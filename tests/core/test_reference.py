@@ -189,7 +189,6 @@ def test_versions_that_are_drawn_are_ordered_as_by_the_programs_that_install_the
         assert vercmp(one, other) == (first > second) - (first < second), (one, other)
 
 
-@pytest.mark.xfail(strict=True, reason="what was taken back by a key that left the policy counts again")
 def test_what_was_taken_back_stays_so_when_the_key_leaves_the_policy():
     """Design §5: a withdrawal is final. Alice votes with one key, takes it back with the other, which is then removed."""
     world = plainly()
