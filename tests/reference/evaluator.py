@@ -241,8 +241,8 @@ def standing_votes(events: list, policy: Policy, tier: Tier, release: Release, a
             continue
         if vote.operator not in tier.operators or vote.operator in policy.suspended:
             continue
-        if any(not is_revoked(policy, taken.key) for taken in withdrawals_of(events, vote)):
-            # For good, whatever becomes of the key, unless it is found to be a thief's: see `votes_for_and_against`.
+        if any(is_known(policy, taken.key) for taken in withdrawals_of(events, vote)):
+            # For good, also once that key has ended.
             continue
         for key in policy.keys:
             # The time of receipt can take a vote away and give none: the key must count then and now.
@@ -267,10 +267,11 @@ def withdrawals_of(events: list, vote: Vote) -> list[Withdrawn]:
     ]
 
 
-def is_revoked(policy: Policy, name: str) -> bool:
+def is_known(policy: Policy, name: str) -> bool:
+    """Whether what the key said can still be verified, and was its operator's and no thief's."""
     for key in policy.keys:
         if key.name == name:
-            return key.revoked
+            return not key.revoked
     return False
 
 
@@ -292,7 +293,8 @@ def votes_for_and_against(events: list, policy: Policy, tier: Tier, request: Req
         for vote in standing_votes(events, policy, tier, request.release, at):
             if vote.operator != operator:
                 continue
-            # What a revoked key took back is doubtful: perhaps its thief did, so it is no agreement and no end of a dissent.
+            # What was taken back by a key that is revoked or gone by now is no agreement; but perhaps a thief of that key did it, or
+            # nobody: it ends no dissent either.
             if states(vote, request) and not withdrawals_of(events, vote):
                 for_it = True
             else:

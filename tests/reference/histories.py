@@ -81,9 +81,7 @@ MEANWHILE = ("withdraw", "withdraw", "dissent", "vote", "clock", "policy", "revo
 class History:
     """A world and what is done in it; *looked* is told of every look of a signer."""
 
-    def __init__(self, pick, looked, *, forgetful=False):
-        """*forgetful*: keys that took something back may leave the policy."""
-        self.forgetful = forgetful
+    def __init__(self, pick, looked):
         self.pick = pick
         self.looked = looked
         self.focus = pick(tuple(STEPS))
@@ -456,8 +454,7 @@ class History:
         if keys:
             key = self.pick(keys)
             kept = tuple(each for each in policy.keys if each != key)
-            revoked = (replace(key, revoked=True),)
-            left = self.pick(((), (), revoked)) if self.forgetful else revoked
+            left = self.pick(((), (replace(key, revoked=True),)))
             self._tell("forget", key.name, "revoked" if left else "removed")
             self.world.change_policy(replace(policy, serial=policy.serial + 1, keys=(*kept, *left)))
 
@@ -468,8 +465,7 @@ class History:
 
     def _policy(self):
         policy = changed(self.pick, self.world.policy)
-        taken = {event.key for event in self.world.events if isinstance(event, plain.Withdrawn)}
-        if policy.keys and (self.forgetful or taken <= {key.name for key in policy.keys}):
+        if policy.keys:
             self._change(policy)
 
     def _suspend(self):

@@ -56,6 +56,8 @@ class Asked:
 
     real: SigningRequest
     plain: plain.Request
+    case: object = None
+    """As it was seen when it was judged."""
     judgement: object = None
     """Judged, not appended."""
     logged: object = None
@@ -257,7 +259,7 @@ class World:
         if plain.tier_of(self.policy, asked.plain.release) is None:
             return Look("judge", False, "no-tier")
         asked.judgement = asked.logged = None
-        case = self._case(asked)
+        asked.case = case = self._case(asked)
         obstacle = run(first_obstacle_of(self._signing, case))
         if hasattr(obstacle, "sentence"):
             return Look("judge", False, obstacle.reason)
@@ -323,7 +325,7 @@ class World:
             return Look("call", False, "policy-changed")
         if logged.created > self.now:
             return Look("call", False, "signing-time")
-        case = self._case(asked)
+        case = self._case(asked, asked.case)
         weighed = run(weighed_case(self._signing, case, logged))
         judgement = judged_as_of(self._signing, case, self._measure(asked), weighed, logged.index)
         if not isinstance(judgement, Judgement):
@@ -393,8 +395,8 @@ class World:
     def _remembered(self, release_id):
         return recall.remembered(self.connection, release_id)
 
-    def _case(self, asked):
-        return run(seen_case(self._signing, Job(asked.real, 1, self.now, self.now)))
+    def _case(self, asked, before=None):
+        return run(seen_case(self._signing, Job(asked.real, 1, self.now, self.now), before))
 
     def _measure(self, asked):
         return Measure(asked.real.size, asked.real.sha256, asked.real.sha512, None)
