@@ -19,7 +19,7 @@ from attestor.core.quorum import Decision
 from attestor.service.conclude import Conclusions
 from attestor.service.past import Past
 from attestor.service.signports import ArtifactBytes, Job, Measure, Queue, Signer
-from attestor.service.weigh import Eyes, Pair, Sight, decide, refuse_changed, refuse_withheld, sight_of, unlogged
+from attestor.service.weigh import Pair, Sight, decide, refuse_changed, refuse_withheld, sight_of, unlogged
 
 _LOGGED_SECONDS: Final = 3.0
 """How long the log may take to name votes that the database shows."""
@@ -40,10 +40,6 @@ class Signing:
     now: Callable[[], datetime]
     lease_seconds: float
     tries: int
-
-    @property
-    def eyes(self) -> Eyes:
-        return Eyes(self.policy, self.verify_approval, self.now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +82,7 @@ async def seen_case(
     # In this order: what was in the log before the database was asked, an honest database shows.
     remembered = await signing.past.release(release.id, votes, seconds)
     evidence = await signing.queue.evidence(job)
-    sight = sight_of(release, evidence, signing.eyes, before.sight if before else None)
+    sight = sight_of(release, evidence, signing.policy, before.sight if before else None)
     refuse_withheld(release, sight, remembered)
     refuse_changed(release, sight)
     return Case(job, tier, signing.signers[tier.signing_key], sight, remembered)
@@ -127,9 +123,10 @@ async def weighed_case(signing: Signing, case: Case, logged: LoggedDecision | No
 
 def _holding(signing: Signing, case: Case, moment: datetime) -> Iterator[Approval]:
     """The approvals whose signatures hold at the decision's own time, at which whoever checks a bundle verifies them."""
-    for approval in case.sight.approvals:
+    # One that does not verify says nothing, as a vote that does not; who hides one only keeps something unsigned.
+    for given in case.sight.evidence.approvals:
         with suppress(Rejected):
-            yield verified(approval.given, signing.policy, signing.verify_approval, moment)
+            yield verified(given, signing.policy, signing.verify_approval, moment)
 
 
 async def _past_of(

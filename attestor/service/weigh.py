@@ -5,13 +5,12 @@ the log names what is missing; the third counts for nothing until the log names 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from attestor.core.approvals import Approval, Verify, verified
 from attestor.core.claims import Claim
 from attestor.core.errors import Halted, Rejected
 from attestor.core.evidence import Reading, read_evidence
@@ -47,8 +46,6 @@ class Sight:
     """Every envelope that can be read at all, by operator and payload digest."""
     reading: Reading
     """Verified with the keys of the signer's own policy file (P1, P9)."""
-    approvals: tuple[Approval, ...]
-    """Those whose signatures verified, by the same file."""
 
     @property
     def pairs(self) -> set[Pair]:
@@ -56,30 +53,13 @@ class Sight:
         return {*self.shown, *map(pair_of, self.reading.claims)}
 
 
-@dataclass(frozen=True, slots=True)
-class Eyes:
-    """What a signer sees evidence with: its own policy, how approvals are verified, and the time."""
-
-    policy: Policy
-    verify: Verify
-    now: Callable[[], datetime]
-
-
-def sight_of(release: Release, evidence: Evidence, eyes: Eyes, before: Sight | None) -> Sight:
+def sight_of(release: Release, evidence: Evidence, policy: Policy, before: Sight | None) -> Sight:
     """Look at the evidence; where it is byte for byte what was seen *before*, that sight holds."""
     if before is not None and before.evidence == evidence:
         return before
     shown = {(vote.operator, vote.payload_digest): vote for vote in _readable(evidence)}
     envelopes = [(vote.operator, vote.body, vote.received_at) for vote in shown.values()]
-    reading = read_evidence(release, envelopes, evidence.withdrawals, eyes.policy)
-    return Sight(evidence, shown, reading, tuple(_approvals(evidence, eyes)))
-
-
-def _approvals(evidence: Evidence, eyes: Eyes) -> Iterator[Approval]:
-    # An approval that does not verify says nothing, as a vote that does not; what hides one only keeps something unsigned.
-    for given in evidence.approvals:
-        with suppress(Rejected):
-            yield verified(given, eyes.policy, eyes.verify, eyes.now())
+    return Sight(evidence, shown, read_evidence(release, envelopes, evidence.withdrawals, policy))
 
 
 def _readable(evidence: Evidence) -> Iterator[Shown]:
