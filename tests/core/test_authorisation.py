@@ -1,8 +1,8 @@
 """May this be signed: every single thing that a permit rests on takes it away when it is otherwise."""
 
 import dataclasses
-import hashlib
 from datetime import UTC, datetime
+from functools import partial
 from uuid import UUID
 
 import pytest
@@ -18,70 +18,25 @@ from attestor.core.authorisation import (
     next_state,
     standing,
 )
-from attestor.core.claims import Claim, Outcome
 from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, encode_entry
 from attestor.core.errors import Halted
 from attestor.core.lifecycle import State
 from attestor.core.obstacles import Never, NotNow
 from attestor.core.past import LoggedDecision, RulesPast
 from attestor.core.quorum import evaluate
-from attestor.core.requests import SigningRequest
-from attestor.core.wire import HashState, Pull, Upload
-from tests.service.makers import ORIGIN, iso, make_policy, package, secret_key
+from attestor.core.wire import HashState, Upload
+from tests.core.asked import GOOD, OTHER, claim_at, request_at, sha256, sha512
+from tests.service.makers import ORIGIN, iso, make_policy, package
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-GOOD, OTHER = b"the package", b"another package"
+claim = partial(claim_at, NOW)
+request = partial(request_at, NOW)
 POLICY = make_policy()
 TIER = POLICY.tier_of(package())
 
 
-def sha256(content):
-    return hashlib.sha256(content).digest()
-
-
-def sha512(content):
-    return hashlib.sha512(content).digest()
-
-
-def claim(operator, content=GOOD, **changes):
-    point = secret_key(operator).public_key().public_bytes_raw()
-    [key] = [key for key in POLICY.keys if key.spki.endswith(point)]
-    said = {"sha256": sha256(content), "sha512": sha512(content), "size": len(content)} | changes
-    return Claim(
-        operator=operator,
-        release=package(),
-        payload_digest=sha256(operator.encode() + content),
-        form="rebuild",
-        keys=frozenset({key.fingerprint}),
-        outcome=Outcome.BUILT,
-        received_at=NOW,
-        **said,
-    )
-
-
 def decided(*claims, policy=POLICY, tier=TIER):
     return evaluate(tier, policy, claims, frozenset(), NOW)
-
-
-def request(**changes):
-    values = {
-        "id": UUID(int=1),
-        "release": package(),
-        "requester": "build-service",
-        "tier": "packages",
-        "size": len(GOOD),
-        "sha256": sha256(GOOD),
-        "sha512": sha512(GOOD),
-        "content": Pull("files", "f"),
-        "content_present": True,
-        "state": State.CLAIMED,
-        "reason": "claimed",
-        "sentence": "",
-        "tries": 1,
-        "created_at": NOW,
-        "updated_at": NOW,
-    }
-    return SigningRequest(**(values | changes))
 
 
 AGREED = decided(claim("alice"), claim("bob"))

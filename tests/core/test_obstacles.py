@@ -1,8 +1,8 @@
 """Each obstacle, approved or not, needed or not: what it is called, who may lift it, and which approvals are spent for it."""
 
 import dataclasses
-import hashlib
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -10,38 +10,29 @@ from hypothesis import strategies as st
 
 from attestor.core.approvals import granted
 from attestor.core.authorisation import Judgement, Seen, Weighed, at_first_sight, judge, next_state, standing
-from attestor.core.claims import Claim, Outcome
 from attestor.core.lifecycle import State
 from attestor.core.naming import parse_release
 from attestor.core.obstacles import HELD, Block, Never, NotNow, blocks_of_past, first_obstacle
-from attestor.core.past import RulesPast
+from attestor.core.past import NO_PAST, RulesPast
 from attestor.core.predecessor import encode_packages
 from attestor.core.quorum import Reached, evaluate
 from attestor.core.quota import Period, Quota, window_of
 from attestor.core.requests import SigningRequest
 from attestor.core.tierrules import Action, ApprovalRules
 from attestor.core.versions import VersionOrder
-from attestor.core.wire import HashState, Pull, Upload
+from attestor.core.wire import HashState, Upload
 from tests.approvers import REQUEST
-from tests.core.approvalground import ASKING, AT, PEOPLE, POLICY, approved, policy_of
-from tests.service.makers import package, secret_key
+from tests.core.approvalground import ASKING, AT, PEOPLE, approved, policy_of
+from tests.core.asked import GOOD, OTHER, claim_at, request_at, sha256, sha512
+from tests.service.makers import package
 
-GOOD, OTHER = b"the package", b"another package"
-
-
-def sha256(content):
-    return hashlib.sha256(content).digest()
-
-
-def sha512(content):
-    return hashlib.sha512(content).digest()
-
+claim = partial(claim_at, AT - timedelta(days=1))
+request = partial(request_at, AT, id=REQUEST)
 
 EXCEPTIONS = ApprovalRules(hours=48, downgrade=2, re_sign=2, dispute=2, quota=2)
 NEEDS_RELEASE = dataclasses.replace(EXCEPTIONS, release=2)
 QUOTA = Quota(2, Period.MONTH)
 WINDOW = window_of(Period.MONTH, AT)
-NO_PAST = RulesPast(newest=None, used=0, window=None, unspendable=frozenset())
 USED_UP = RulesPast(newest=None, used=2, window=WINDOW, unspendable=frozenset())
 NEWER = dataclasses.replace(NO_PAST, newest="2-1")
 LISTED = {"bash": "5.3-1", "zlib": "1.3-1"}
@@ -51,45 +42,8 @@ def policy(rules=EXCEPTIONS, **tier):
     return policy_of({"approvals": rules} | tier)
 
 
-def claim(operator, content=GOOD, **changes):
-    point = secret_key(operator).public_key().public_bytes_raw()
-    [key] = [key for key in POLICY.keys if key.spki.endswith(point)]
-    said = {"sha256": sha256(content), "sha512": sha512(content), "size": len(content)} | changes
-    return Claim(
-        operator=operator,
-        release=package(),
-        payload_digest=sha256(operator.encode() + content),
-        form="rebuild",
-        keys=frozenset({key.fingerprint}),
-        outcome=Outcome.BUILT,
-        received_at=AT - timedelta(days=1),
-        **said,
-    )
-
-
 AGREED = (claim("alice"), claim("bob"))
 DISPUTED = (*AGREED, claim("carol", OTHER))
-
-
-def request(**changes):
-    values = {
-        "id": REQUEST,
-        "release": package(),
-        "requester": "build-service",
-        "tier": "packages",
-        "size": len(GOOD),
-        "sha256": sha256(GOOD),
-        "sha512": sha512(GOOD),
-        "content": Pull("files", "f"),
-        "content_present": True,
-        "state": State.CLAIMED,
-        "reason": "claimed",
-        "sentence": "",
-        "tries": 1,
-        "created_at": AT,
-        "updated_at": AT,
-    }
-    return SigningRequest(**(values | changes))
 
 
 def approvals_of(actions, under, digest, release=None):

@@ -67,7 +67,7 @@ def test_no_history_leads_to_a_signature_that_the_reference_refuses():
     tally = Tally()
 
     @settings(
-        max_examples=int(EXAMPLES or 250),
+        max_examples=int(EXAMPLES or 400),
         derandomize=EXAMPLES is None,
         database=None,
         # Seeded generators spread better than what can be made small, which takes minutes.
