@@ -11,6 +11,7 @@ import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Final, Literal
 
@@ -43,6 +44,7 @@ class Anchor(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     note: bytes | None = None
     """The signed checkpoint of that size as it came; ``None`` until the first one is accepted."""
 
+    @lru_cache(maxsize=4)  # noqa: B019 - of a few values that never change
     def checkpoint(self, origin: str) -> Checkpoint:
         """As a checkpoint of the log *origin*. Raises ``Halted`` ``anchor-unreadable`` when the anchor is of another log."""
         try:
@@ -206,6 +208,7 @@ def _encode(anchor: Anchor) -> bytes:
     return canonical.encode(msgspec.to_builtins(anchor) | {"sha256": digest})
 
 
+@lru_cache(maxsize=4)
 def _decode(raw: bytes) -> Anchor:
     try:
         read = canonical.decode(raw, _DECODER, "anchor-unreadable", "anchor")

@@ -84,8 +84,8 @@ RETURNING q.id;
 -- content_arrived: the bytes of a request are complete
 UPDATE signing_requests SET content_present = true, updated_at = clock_timestamp() WHERE id = $1;
 
--- announce: hint that releases moved
-SELECT pg_notify('attestor', id) FROM unnest($1::text[]) AS t (id);
+-- announce: hint that releases moved, and that requests for them may be in the queue
+SELECT pg_notify('attestor', id), pg_notify('attestor_queue', '') FROM unnest($1::text[]) AS t (id);
 
 -- release: one release with its last evaluation
 SELECT r.id, r.kind, r.purl, r.file_name, d.view, d.holds_until FROM releases r

@@ -1,7 +1,7 @@
 """Wakes who waits, by LISTEN on one connection of its own; a lost hint costs one poll interval, never more (port ``Watch``).
 
-Three channels: ``attestor`` (a release moved; its id), ``attestor_log`` (the published checkpoint grew; its size),
-``attestor_outbox`` (the signer waits for what it enqueued).
+Four channels: ``attestor`` (a release moved; its id), ``attestor_queue`` (there may be work for signers), ``attestor_log`` (the
+published checkpoint grew; its size), ``attestor_outbox`` (the signer waits for what it enqueued).
 """
 
 import asyncio
@@ -14,7 +14,7 @@ import asyncpg
 
 from attestor.store.pool import Settings, translated
 
-_MOVES, _LOG, _OUTBOX = "attestor", "attestor_log", "attestor_outbox"
+_MOVES, _QUEUE, _LOG, _OUTBOX = "attestor", "attestor_queue", "attestor_log", "attestor_outbox"
 _RECONNECT_SECONDS = 1.0
 _POLL_SECONDS = 5.0
 
@@ -23,14 +23,21 @@ _Place: TypeAlias = tuple[str, str | None]
 
 
 class Listener:
-    """Hints of what moved, by release id; of a larger published checkpoint; of entries for the log."""
+    """Hints of what moved, by release id; of work for signers; of a larger published checkpoint; of entries for the log."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[_Place, set[asyncio.Future[None]]] = defaultdict(set)
 
-    async def moved(self, release_id: str | None, seconds: float) -> None:
-        """Return when something may have moved (``None``: of any release), and at the latest after *seconds*."""
+    async def moved(self, release_id: str, seconds: float) -> None:
+        """Return when something of a release may have moved, and at the latest after *seconds*."""
         await self._wait(seconds, (_MOVES, release_id))
+
+    async def queued(self, seconds: float) -> None:
+        """Return when a request may have come into the queue, and at the latest after *seconds*.
+
+        What signers themselves do to requests is no such hint: each would wake all the others in vain.
+        """
+        await self._wait(seconds, (_QUEUE, None))
 
     async def logged(self, seconds: float) -> None:
         """Return when a larger checkpoint may be published, and at the latest after *seconds*."""
@@ -38,7 +45,7 @@ class Listener:
 
     async def enqueued(self, seconds: float) -> None:
         """Return when somebody may wait for what is in the outbox, and at the latest after *seconds*."""
-        await self._wait(seconds, (_OUTBOX, None), (_MOVES, None))
+        await self._wait(seconds, (_OUTBOX, None), (_QUEUE, None))
 
     async def _wait(self, seconds: float, *places: _Place) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -92,7 +99,7 @@ async def _listen(settings: Settings, listener: Listener) -> None:
     try:
         lost = asyncio.Event()
         connection.add_termination_listener(lambda _connection: lost.set())
-        for channel in (_MOVES, _LOG, _OUTBOX):
+        for channel in (_MOVES, _QUEUE, _LOG, _OUTBOX):
             await connection.add_listener(channel, heard)
         await lost.wait()
     finally:

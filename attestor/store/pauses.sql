@@ -11,7 +11,7 @@ INSERT INTO paused_tiers (tier, reason, paused_by) VALUES ($1, $2, $3) ON CONFLI
 
 -- resume: a tier, and let the signers know
 WITH resumed AS (DELETE FROM paused_tiers WHERE tier = $1 RETURNING 1)
-SELECT pg_notify('attestor', '') FROM resumed;
+SELECT pg_notify('attestor_queue', '') FROM resumed;
 
 -- retry_aside: put what a tier has aside back into the queue, with its tries unspent
 WITH back AS (
@@ -22,6 +22,6 @@ WITH back AS (
     INSERT INTO events (release_id, request_id, what, detail)
     SELECT release_id, id, 'queued', 'Put back by the service''s operator.' FROM back
 ), told AS (
-    SELECT pg_notify('attestor', encode(release_id, 'hex')) FROM back
+    SELECT pg_notify('attestor', encode(release_id, 'hex')), pg_notify('attestor_queue', '') FROM back
 )
 SELECT (SELECT count(*) FROM back) AS back, (SELECT count(*) FROM told) AS told;

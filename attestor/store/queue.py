@@ -202,7 +202,7 @@ class PostgresQueue:
             )
 
     async def due(self, seconds: float) -> None:
-        await self._listener.moved(None, seconds)
+        await self._listener.queued(seconds)
 
     @staticmethod
     async def _spend(connection: Connection, job: Job, approvals: Sequence[bytes]) -> None:

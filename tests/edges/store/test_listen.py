@@ -31,13 +31,15 @@ async def listener(stand, monkeypatch):
 
 WAITS = {
     "a release": lambda listener: listener.moved(RELEASE, 60),
-    "any release": lambda listener: listener.moved(None, 60),
+    "another release": lambda listener: listener.moved(OTHER, 60),
+    "the queue": lambda listener: listener.queued(60),
     "the log": lambda listener: listener.logged(60),
     "the outbox": lambda listener: listener.enqueued(60),
 }
 HINTS = [
-    ("attestor", RELEASE, {"a release", "any release", "the outbox"}),
-    ("attestor", OTHER, {"any release", "the outbox"}),
+    ("attestor", RELEASE, {"a release"}),
+    ("attestor", OTHER, {"another release"}),
+    ("attestor_queue", "", {"the queue", "the outbox"}),
     ("attestor_log", "7", {"the log"}),
     ("attestor_outbox", "", {"the outbox"}),
 ]

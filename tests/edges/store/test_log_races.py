@@ -70,7 +70,7 @@ async def test_an_entry_that_came_behind_the_winners_look_is_logged_though_its_h
 async def test_who_is_due_is_woken_by_a_hint_and_by_a_look_and_goes_when_the_time_is_over(stand):
     book = await stand.book()
     await book.due(0.05)
-    for hint in ("SELECT 1", "SELECT pg_notify('attestor_outbox', '')", "SELECT pg_notify('attestor', 'x')"):
+    for hint in ("SELECT 1", "SELECT pg_notify('attestor_outbox', '')", "SELECT pg_notify('attestor_queue', '')"):
         due = asyncio.create_task(book.due(60))
         await asyncio.sleep(0)
         await enqueue(stand.owner, dissent(1))
