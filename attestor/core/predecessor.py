@@ -12,8 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from attestor.core import canonical
-from attestor.core.errors import Malformed
-from attestor.core.versions import VersionOrder, compare
+from attestor.core.errors import Malformed, Rejected
+from attestor.core.versions import VersionOrder, compare, refuse_unordered
 
 Packages = Mapping[str, str]
 """Name to version."""
@@ -54,7 +54,12 @@ def read_packages(raw: bytes) -> Packages:
 
 
 def packages_in(folders: frozenset[str]) -> Packages:
-    """Name and version of each folder ``NAME-VERSION-RELEASE``. Raises ``Malformed`` ``packages-malformed`` for two of one name."""
+    """Name and version of each folder ``NAME-VERSION-RELEASE``.
+
+    Raises ``Malformed`` ``packages-malformed`` for two of one name, and for more than :data:`MAX_PACKAGES`.
+    """
+    if len(folders) > MAX_PACKAGES:
+        raise Malformed("packages-malformed", f"it lists {len(folders)} packages, and {MAX_PACKAGES} are the limit")
     packages: dict[str, str] = {}
     for folder in folders:
         name, version, release = folder.rsplit("-", 2)
@@ -69,10 +74,21 @@ def lost(before: Packages, now: Packages) -> Lost | None:
     back = tuple(
         f"{name} {version} -> {now[name]}"
         for name, version in sorted(before.items())
-        if name in now and compare(VersionOrder.ALPM, now[name], version) < 0
+        if name in now and _went_back(version, now[name])
     )
     vanished = tuple(sorted(before.keys() - now.keys()))
     return Lost(back, vanished) if back or vanished else None
+
+
+def _went_back(version: str, now: str) -> bool:
+    """Whether it is older, or has no place in the order: by such versions a few databases lead in a circle, each newer than the last."""
+    if now == version:
+        return False
+    try:
+        refuse_unordered(VersionOrder.ALPM, now)
+        return compare(VersionOrder.ALPM, now, version) < 0
+    except Rejected:
+        return True
 
 
 def _some(names: tuple[str, ...]) -> str:
