@@ -1,11 +1,13 @@
 """How many signatures a calendar period may have (design §7). Periods are UTC and begin at midnight; weeks begin on Monday."""
 
+from calendar import isleap, monthrange
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 MAX_QUOTA: Final = 1_000_000
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Period(StrEnum):
@@ -19,7 +21,10 @@ class Period(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """One calendar period: its name, as log entries and people write it, its beginning, and when the next one opens."""
+    """One calendar period: its name, as log entries and people write it, its beginning, and when the next one opens.
+
+    The last ones that a calendar has end with it: who reads a log must take whatever times stand in it.
+    """
 
     name: str
     start: datetime
@@ -43,19 +48,20 @@ def window_of(period: Period, moment: datetime) -> Window:
     day = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     match period:
         case Period.DAY:
-            return Window(f"{day:%Y-%m-%d}", day, day + timedelta(days=1))
+            return _window(f"{day:%Y-%m-%d}", day, 1)
         case Period.WEEK:
-            monday = day - timedelta(days=day.weekday())
-            return Window(f"{day:%G-W%V}", monday, monday + timedelta(days=7))
+            return _window(f"{day:%G-W%V}", day - timedelta(days=day.weekday()), 7)
         case Period.MONTH:
-            first = day.replace(day=1)
-            return Window(f"{day:%Y-%m}", first, (first + timedelta(days=32)).replace(day=1))
+            return _window(f"{day:%Y-%m}", day.replace(day=1), monthrange(day.year, day.month)[1])
         case Period.YEAR:
-            first = day.replace(month=1, day=1)
-            return Window(f"{day:%Y}", first, first.replace(year=first.year + 1))
+            return _window(f"{day:%Y}", day.replace(month=1, day=1), 366 if isleap(day.year) else 365)
 
 
 def may_count_in(period: Period, moment: datetime, name: str) -> bool:
     """Whether a decision made at *moment* may count in the period *name*: in its own, or in a later one that others opened."""
     own = window_of(period, moment).name
     return len(name) == len(own) and name >= own
+
+
+def _window(name: str, start: datetime, days: int) -> Window:
+    return Window(name, start, start + min(timedelta(days=days), _LAST - start))

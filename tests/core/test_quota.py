@@ -50,6 +50,16 @@ def test_the_period_of(period, moment, name, start, end):
     assert Quota(3, period).window(at(moment)) == window
 
 
+@pytest.mark.parametrize("period", Period)
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59Z", "9999-12-27T00:00:00Z", "9999-12-26T23:59:59Z"])
+def test_the_calendars_last_periods_are_periods_too(period, moment):
+    window = window_of(period, at(moment))
+    assert window.start <= at(moment) < window.end <= datetime.max.replace(tzinfo=UTC)
+    assert may_count_in(period, at("9999-12-26T00:00:00Z"), window.name)
+    # Rules count by seconds up to the end.
+    assert int(at(moment).timestamp()) < int(window.end.timestamp())
+
+
 def test_a_moment_is_in_the_same_period_whatever_zone_it_is_told_in():
     moment = at("2026-12-31T23:30:00Z")
     for hours in range(-23, 24):
