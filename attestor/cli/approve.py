@@ -1,9 +1,10 @@
 """For approvers: see exactly which bytes and why, then sign with the gpg or ssh key that is theirs already."""
 
 import sys
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 
@@ -31,15 +32,15 @@ class _Approver:
 
     connection: Connection
     policy: "Policy | None"
-    gpg: str | None
-    ssh: Path | None
+    own: str | Path
+    """What gpg knows their key by, or the key file of ssh-keygen."""
     yes: bool
 
     @property
     def key(self) -> str:
         from attestor.client.approving import gpg_fingerprint, ssh_fingerprint
 
-        return gpg_fingerprint(self.gpg) if self.ssh is None else ssh_fingerprint(self.ssh)
+        return ssh_fingerprint(self.own) if isinstance(self.own, Path) else gpg_fingerprint(self.own)
 
     def sign(self, document: bytes) -> bytes:
         """Show what is signed, ask, and have the person's own program sign it. Raises ``Rejected`` ``not-confirmed``."""
@@ -47,7 +48,7 @@ class _Approver:
 
         note(f"\nThis is signed, byte for byte:\n{document.decode()}\n")
         self._confirm()
-        return sign_with_gpg(document, self.gpg) if self.ssh is None else sign_with_ssh(document, self.ssh)
+        return sign_with_ssh(document, self.own) if isinstance(self.own, Path) else sign_with_gpg(document, self.own)
 
     def _confirm(self) -> None:
         from attestor.core.errors import Rejected
@@ -91,15 +92,16 @@ def approve(  # noqa: PLR0913 - one flag each
 ) -> None:
     """Look at what waits for people, sign for it with gpg or ssh-keygen, and hand that in.
 
-    Exit code 0: taken, and enough people approved it; 2: taken, and more people are needed.
+    Exit code 0: taken, and enough people approved all of it that waits; 2: taken, and more people are needed.
     """
     from attestor.core.errors import Rejected
     from attestor.core.policyfile import parse_policy
 
-    if sum(each is not None for each in (request, manifest, revoke)) != 1 or (gpg is None) == (ssh is None):
+    keys: list[str | Path] = [each for each in (gpg, ssh) if each is not None]
+    if sum(each is not None for each in (request, manifest, revoke)) != 1 or len(keys) != 1:
         raise Rejected("usage", "Give a request, --manifest or --revoke, and one of --gpg and --ssh.")
     trusted = parse_policy(policy.read_bytes(), str(policy)) if policy is not None else None
-    person = _Approver(Connection(server, ca), trusted, gpg, ssh, yes)
+    person = _Approver(Connection(server, ca), trusted, keys[0], yes)
     if revoke is not None:
         _revoke(person, revoke, as_json=as_json)
         return
@@ -123,13 +125,11 @@ def _approve_one(  # noqa: PLR0913 - one argument per flag
     wanted = looked.wanted
     if action not in {None, wanted.action}:
         raise Rejected("approval-action", f"The request waits for {wanted.action}, not for {action}.")
-    _say_looked(looked)
+    with _beside(as_json=as_json):
+        _say_looked(looked)
     pair = (wanted.release_id, wanted.artifact.sha256)
     drafted = draft(wanted.terms, wanted.action, reason=reason, hours=hours, now=now(), request=(wanted.request, pair))
-    view = _hand_in(person, drafted)
-    more = wanted.needed - len({*wanted.approved_by, view.approver})
-    _say_taken(view, f"{more} more must approve." if more > 0 else "Enough people approved it.", as_json=as_json)
-    leave(Exit.PENDING if more > 0 else Exit.YES)
+    _end(_hand_in(person, drafted), [wanted], as_json=as_json)
 
 
 def _approve_many(  # noqa: PLR0913, PLR0917 - one argument per flag
@@ -144,10 +144,20 @@ def _approve_many(  # noqa: PLR0913, PLR0917 - one argument per flag
         terms = await tier_of(client, tier, person.policy)
         return terms, await everything_wanted(client, tier=tier, action=action)
 
-    found, wanted = person.connection.run(work)
-    _say_many(pairs, wanted)
+    found, waiting = person.connection.run(work)
+    wanted = [one for one in waiting if (one.release_id, one.artifact.sha256) in pairs]
+    with _beside(as_json=as_json):
+        _say_many(pairs, wanted)
     drafted = draft(found.terms, action, reason=reason, hours=hours, now=now(), manifest=manifest)
-    _say_taken(_hand_in(person, drafted), f"{len(pairs)} releases.", as_json=as_json)
+    _end(_hand_in(person, drafted), wanted, as_json=as_json)
+
+
+def _end(view: "ApprovalView", wanted: "list[WantedApproval]", *, as_json: bool) -> NoReturn:
+    """Say how many more people it takes, for what was seen to wait, and leave with that."""
+    more = max((one.needed - len({*one.approved_by, view.approver}) for one in wanted), default=0)
+    enough = "Enough people approved it." if wanted else "Nothing of it waits for that now."
+    _say_taken(view, f"{more} more must approve." if more > 0 else enough, as_json=as_json)
+    leave(Exit.PENDING if more > 0 else Exit.YES)
 
 
 def _hand_in(person: _Approver, drafted: "Draft") -> "ApprovalView":
@@ -179,12 +189,18 @@ def _revoke(person: _Approver, digest: str, *, as_json: bool) -> None:
         return origin, (await client.approval(digest)).approval
 
     origin, view = person.connection.run(work)
-    say_approval(view)
-    document = draft_revocation(origin, view.digest)
+    with _beside(as_json=as_json):
+        say_approval(view)
+    document = draft_revocation(origin, digest)
     key = person.key
     asked = RevocationAsk(key=key, document=encode_base64(document), signature=encode_base64(person.sign(document)))
     view = person.connection.run(lambda client: client.revoke_approval(digest, asked))
     _say_taken(view, "It counts for nothing more.", as_json=as_json)
+
+
+def _beside(*, as_json: bool) -> AbstractContextManager[object]:
+    """What a person must see before they sign is not what a program reads."""
+    return redirect_stdout(sys.stderr) if as_json else nullcontext()
 
 
 def _say_looked(looked: "Looked") -> None:
@@ -221,7 +237,7 @@ def _say_many(pairs: "frozenset[tuple[str, str]]", wanted: "list[WantedApproval]
     say_table(("release", "it waits", "sha256"), rows[:_SHOWN])
     if len(rows) > _SHOWN:
         say(f"and {len(rows) - _SHOWN} more")
-    say(f"{len(pairs)} releases, {len(known.keys() & pairs)} of them wait for this now")
+    say(f"{len(pairs)} releases, {len(known)} of them wait for this now")
 
 
 def _say_taken(view: "ApprovalView", sentence: str, *, as_json: bool) -> None:

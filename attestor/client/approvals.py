@@ -78,11 +78,11 @@ async def look(client: AttestorClient, request_id: str, policy: Policy | None, n
             "--wanted lists those that do).",
         )
     wanted = page.wanted[0]
-    named = parse_release(wanted.release.kind, wanted.release.purl, wanted.release.file_name)
-    release = await client.release(wanted.release_id)
+    named = _named(wanted)
+    release = await client.release(named.id)
     shown = (release.id, release.purl, release.file_name)
     if wanted.request != request_id or shown != (named.id, named.purl, named.file_name):
-        raise _differs("the request, the release's names and its id")
+        raise _differs("the request and the release")
     await _refuse_other_terms(client, wanted.terms)
     if policy is None:
         return Looked(wanted, release, None)
@@ -91,12 +91,15 @@ async def look(client: AttestorClient, request_id: str, policy: Policy | None, n
 
 
 async def everything_wanted(client: AttestorClient, *, tier: str | None, action: str | None) -> list[WantedApproval]:
-    """All requests that people may let through, of one tier and action where they are named."""
+    """All requests that people may let through, of one tier and action where they are named. Raises ``Rejected`` ``service-differs``."""
     found: list[WantedApproval] = []
     cursor: str | None = None
     while True:
         page = await client.awaiting_approval(cursor=cursor, limit=_PAGE)
-        found += (each for each in page.wanted if tier in {None, each.terms.tier} and action in {None, each.action})
+        for each in page.wanted:
+            _named(each)
+            if tier in {None, each.terms.tier} and action in {None, each.action}:
+                found.append(each)
         cursor = page.cursor
         if cursor is None:
             return found
@@ -180,6 +183,14 @@ def _refuse_other_digest(terms: Terms, policy: Policy) -> None:
     tier = next((each for each in policy.tiers if each.name == terms.tier), None)
     if tier is None or (policy.origin, rules_digest(tier, policy)) != (terms.origin, terms.rules):
         raise _other_rules(terms)
+
+
+def _named(wanted: WantedApproval) -> Release:
+    """The release by the names that people see, whose id is what they sign. Raises ``Rejected`` ``service-differs``."""
+    named = parse_release(wanted.release.kind, wanted.release.purl, wanted.release.file_name)
+    if named.id != wanted.release_id:
+        raise _differs("a release's names and its id")
+    return named
 
 
 async def _refuse_other_terms(client: AttestorClient, terms: Terms) -> None:

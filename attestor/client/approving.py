@@ -18,16 +18,16 @@ MAX_SAID: Final = 500
 _PACKAGES: Final = {"gpg": "gnupg", "ssh-keygen": "openssh-client"}
 
 
-def sign_with_gpg(document: bytes, key: str | None) -> bytes:
-    """The armored detached signature of *document* by gpg, under the user's own key or *key* (as gpg's ``--local-user``).
+def sign_with_gpg(document: bytes, key: str) -> bytes:
+    """The armored detached signature of *document* by gpg, under *key* (as gpg's ``--local-user``).
 
     Raises ``Unavailable`` ``signing-program`` when there is no gpg, ``Rejected`` ``approval-signing`` when it did not sign.
     """
     asking = [] if _at_terminal() else ["--batch", "--no-tty"]
-    whose = [] if key is None else [f"--local-user={key}"]
     # Options of the person's own gpg.conf that would make a signature which the service refuses.
     plain = ["--no-textmode", "--digest-algo", "SHA512"]
-    return _run(["gpg", *asking, *plain, *whose, "--armor", "--detach-sign", "--output", "-", "--", "-"], document)
+    whose = f"--local-user={key}"
+    return _run(["gpg", *asking, *plain, whose, "--armor", "--detach-sign", "--output", "-", "--", "-"], document)
 
 
 def sign_with_ssh(document: bytes, key_file: Path) -> bytes:
@@ -38,29 +38,19 @@ def sign_with_ssh(document: bytes, key_file: Path) -> bytes:
     return _run(["ssh-keygen", "-Y", "sign", "-n", NAMESPACE, "-f", str(key_file)], document)
 
 
-def gpg_fingerprint(key: str | None) -> str:
+def gpg_fingerprint(key: str) -> str:
     """The fingerprint of the primary key that :func:`sign_with_gpg` would sign under, as a policy names it.
 
     Raises ``Unavailable`` ``signing-program``, ``Rejected`` ``approval-key``.
     """
-    command = [
-        "gpg",
-        "--batch",
-        "--no-tty",
-        "--with-colons",
-        "--list-secret-keys",
-        *([] if key is None else ["--", key]),
-    ]
+    command = ["gpg", "--batch", "--no-tty", "--with-colons", "--list-secret-keys", "--", key]
     listed = _started(command, b"", subprocess.PIPE).stdout.decode(errors="replace").splitlines()
-    fields = [line.split(":") for line in listed]
-    # Of each secret key, the first of its fingerprints is the primary's; only the key itself, not its subkeys, has a "sec".
-    kinds = [each[0] for each in fields if each[0] in {"sec", "fpr"}]
-    prints = [each[9] for each in fields if each[0] == "fpr"]
-    if kinds.count("sec") != 1 or not prints:
-        wanted = "is your only secret key" if key is None else f"is {key!r}"
+    # A primary key has a "sec", each of its subkeys a "ssb"; the first fingerprint is the primary's.
+    count = sum(line.startswith("sec:") for line in listed)
+    prints = [line.split(":")[9] for line in listed if line.startswith("fpr:")]
+    if count != 1 or not prints:
         raise Rejected(
-            "approval-key",
-            f"gpg has {kinds.count('sec') or 'no'} secret keys where one {wanted}; name it by its fingerprint.",
+            "approval-key", f"gpg has {count or 'no'} secret keys where one is {key!r}; name it by its fingerprint."
         )
     return prints[0]
 

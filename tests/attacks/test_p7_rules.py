@@ -117,7 +117,7 @@ def own_keys(tool, tmp_path_factory):
 async def test_a_used_quota_is_opened_by_two_people_one_with_gpg_and_one_with_ssh(scene, own_keys, monkeypatch):
     home, certificate, key_file = own_keys
     monkeypatch.setenv("GNUPGHOME", str(home))
-    anna, ssh = gpg_fingerprint(None), ssh_fingerprint(key_file)
+    anna, ssh = gpg_fingerprint("anna@example.org"), ssh_fingerprint(key_file)
     public = key_file.with_suffix(".pub").read_text("utf-8").strip()
     tables = [approver_table("anna", anna, form="openpgp", text=certificate), approver_table("ben", ssh, text=public)]
     rules = Rules(scene, approving_policy(serial=2, tables=tables))
@@ -127,7 +127,7 @@ async def test_a_used_quota_is_opened_by_two_people_one_with_gpg_and_one_with_ss
     assert (wanted.request, wanted.action, wanted.needed, wanted.approved_by) == (request.id, "quota", 2, ())
 
     signed = single(rules.policy, "quota", request.id, SECOND, GOOD)
-    await rules.gate.approve(Given(anna, signed, await asyncio.to_thread(sign_with_gpg, signed, None)), REASON, PEER)
+    await rules.gate.approve(Given(anna, signed, await asyncio.to_thread(sign_with_gpg, signed, anna)), REASON, PEER)
     assert await rules.standing(request) == ("waiting", "quota-used")
     assert not await rules.signed(request)
     signed = single(rules.policy, "quota", request.id, SECOND, GOOD)

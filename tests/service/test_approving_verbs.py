@@ -5,8 +5,12 @@ import hashlib
 import io
 import json
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -15,9 +19,11 @@ from prometheus_client import CollectorRegistry
 from attestor.api.listeners import Listener, serve
 from attestor.cli.output import Exit
 from attestor.client.approving import ssh_fingerprint
+from attestor.client.calls import AttestorClient
 from attestor.core.approvals import read_approval, read_manifest
 from attestor.core.strictjson import decode_base64
 from tests.edges.cli.conftest import attestor, program  # noqa: F401 - the program, as people run it
+from tests.edges.openpgp.test_approving import MADE, Keyring
 from tests.service.approvers import approver_table, approving_policy
 from tests.service.makers import BUILDER, asking, make_policy, package, vote
 
@@ -38,10 +44,9 @@ class Desk:
         return await asyncio.to_thread(self._program, "attestor", *arguments, "--server", self.server)
 
     async def approve(self, *arguments, who="anna", yes=True):
+        key = ("--gpg", who) if "@" in who else ("--ssh", self.folder / who)
         trusted = ("--policy", self.folder / "policy.toml")
-        return await self.attestor(
-            "approve", *arguments, "--ssh", self.folder / who, *trusted, *(["--yes"] if yes else [])
-        )
+        return await self.attestor("approve", *arguments, *key, *trusted, *(["--yes"] if yes else []))
 
     async def opened(self, release=None, content=GOOD):
         release = release or package()
@@ -62,20 +67,50 @@ def keys(tool, tmp_path_factory):
     return folder
 
 
-@pytest_asyncio.fixture
-async def desk(ground, keys, program, tmp_path):  # noqa: F811 - the fixture
+@pytest.fixture(scope="module")
+def keyring(tool):
+    """The GNUPGHOME of Cora, who has one key."""
+    gpg, gpgconf = tool("gpg"), tool("gpgconf")
+    home = Path(tempfile.mkdtemp(prefix="gpg-"))  # not pytest's folder: an agent's socket path has at most 107 bytes
+    try:
+        keyring = Keyring(gpg, home)
+        keyring.run("--batch", "--quick-generate-key", "cora <cora@example.org>", "ed25519", "sign", "never", at=MADE)
+        yield keyring
+    finally:
+        subprocess.run([gpgconf, "--homedir", home, "--kill", "all"], check=True, timeout=60)
+        shutil.rmtree(home)
+
+
+@asynccontextmanager
+async def serving(ground, keys, program, socket, *more):  # noqa: F811 - the fixture
+    """The service under a policy that knows Anna's and Ben's keys, and *more* approvers."""
     tables = [
         approver_table(name, ssh_fingerprint(keys / name), text=(keys / f"{name}.pub").read_text().strip())
         for name in ("anna", "ben")
     ]
-    policy = approving_policy(rules=RULES, tables=tables)
+    policy = approving_policy(rules=RULES, tables=[*tables, *more])
     gate = await ground.gate(policy)
-    socket = tmp_path / "s"
     running = await serve(
         [Listener(f"unix:{socket}", frozenset({"read", "submit"}))], gate, registry=CollectorRegistry()
     )
     yield Desk(gate, keys, program, policy, f"unix:{socket}")
     await running.stop()
+
+
+@pytest_asyncio.fixture
+async def desk(ground, keys, program, tmp_path):  # noqa: F811 - the fixture
+    async with serving(ground, keys, program, tmp_path / "s") as desk:
+        yield desk
+
+
+@pytest_asyncio.fixture
+async def desk_of_three(ground, keys, keyring, program, tmp_path, monkeypatch):  # noqa: F811, PLR0917 - the fixtures
+    """Anna and Ben sign with ssh-keygen, Cora with gpg."""
+    monkeypatch.setenv("GNUPGHOME", str(keyring.home))
+    [fingerprint] = keyring.fingerprints("cora")
+    cora = approver_table("cora", fingerprint, form="openpgp", text=keyring.export(fingerprint))
+    async with serving(ground, keys, program, tmp_path / "s", cora) as desk:
+        yield desk
 
 
 async def test_two_people_look_sign_and_hand_in_and_the_request_goes_on(desk):
@@ -112,6 +147,28 @@ async def test_two_people_look_sign_and_hand_in_and_the_request_goes_on(desk):
     assert (over.code, "approval-not-wanted" in over.err) == (Exit.ERROR, True)
 
 
+@pytest.mark.required_in_ci
+async def test_one_signs_with_gpg_and_another_with_ssh_keygen_and_each_takes_back_their_own(desk_of_three):
+    desk, cora = desk_of_three, "cora@example.org"
+    request = await desk.opened()
+    first = await desk.approve(request, *WHY, "--json", who=cora)
+    assert first.code == Exit.PENDING, first.err
+    given = json.loads(first.out)
+    assert (given["approver"], given["state"], given["action"]) == ("cora", "standing", "release")
+    assert "agree on these bytes" in first.err, "what she saw before she signed"
+    second = await desk.approve(request, *WHY)
+    assert second.code == Exit.YES, second.err
+    assert await desk.standing(request) == "queued"
+
+    others = await desk.approve("--revoke", given["digest"])
+    assert (others.code, "approval-of-other-approver" in others.err) == (Exit.ERROR, True)
+    taken = await desk.approve("--revoke", given["digest"], "--json", who=cora)
+    assert (taken.code, json.loads(taken.out)["state"]) == (Exit.YES, "revoked"), taken.err
+    assert await desk.standing(request) == "waiting"
+    stranger = await desk.approve(request, *WHY, who="nobody@example.org")
+    assert (stranger.code, "approval-key" in stranger.err) == (Exit.ERROR, True)
+
+
 async def test_a_manifest_is_made_of_what_waits_and_approved_at_once(desk, tmp_path):
     requests = [await desk.opened(package(f"part-{number}")) for number in range(3)]
     file = tmp_path / "manifest.json"
@@ -119,9 +176,9 @@ async def test_a_manifest_is_made_of_what_waits_and_approved_at_once(desk, tmp_p
     assert (made.code, "3 releases" in made.err) == (Exit.YES, True)
     assert len(read_manifest(file.read_bytes())) == 3
     whole = ("--manifest", file, "--tier", "packages", "--action", "release", *WHY)
-    for who in ("anna", "ben"):
+    for who, code in (("anna", Exit.PENDING), ("ben", Exit.YES)):
         said = await desk.approve(*whole, who=who)
-        assert (said.code, "3 releases, 3 of them wait for this now" in said.out) == (Exit.YES, True), said.err
+        assert (said.code, "3 releases, 3 of them wait for this now" in said.out) == (code, True), said.err
     assert {await desk.standing(request) for request in requests} == {"queued"}
     empty = await desk.attestor("approvals", "--manifest-out", file)
     assert (empty.code, "manifest-empty" in empty.err) == (Exit.ERROR, True)
@@ -138,6 +195,17 @@ async def test_an_approval_is_taken_back(desk):
     said = await desk.approve("--revoke", digest)
     assert (said.code, "revoked" in said.out) == (Exit.YES, True), said.err
     assert await desk.standing(request) == "waiting"
+
+
+async def test_the_approval_that_is_taken_back_is_the_one_that_was_named_whatever_the_service_shows(desk, monkeypatch):
+    shown = [await desk.opened(package(name)) for name in ("one", "two")]
+    named, other = [json.loads((await desk.approve(each, *WHY, "--json")).out)["digest"] for each in shown]
+    truth = AttestorClient.approval
+    monkeypatch.setattr(AttestorClient, "approval", lambda client, _digest: truth(client, other))
+    said = await desk.approve("--revoke", named)
+    assert (said.code, f'"approval":"{named}"' in said.err) == (Exit.YES, True), said.err
+    stands = [(await desk.gate.approval(digest)).approval.state for digest in (named, other)]
+    assert stands == ["revoked", "standing"]
 
 
 async def test_without_a_terminal_nothing_is_signed_unless_it_is_said_and_at_one_no_is_no(desk, monkeypatch):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import pytest
 
-from attestor.client.approvals import draft, draft_revocation, look, manifest_of, tier_of
+from attestor.client.approvals import draft, draft_revocation, everything_wanted, look, manifest_of, tier_of
 from attestor.core.approvals import read_approval, read_manifest, read_revocation
 from attestor.core.approvalwire import Terms, TierPage, TierView, WantedApproval, WantedPage
 from attestor.core.entries import moment
@@ -66,6 +66,7 @@ LIES = {
     "another request": {"wanted": (other(WANTED, request=REQUEST.replace("1", "2")),)},
     "names of another release": {"wanted": (other(WANTED, release=ReleaseName("package", package("b").purl, package("b").file_name)),)},
     "the id of another release": {"wanted": (other(WANTED, release_id=package("b").id),), "view": other(VIEW, id=package("b").id)},
+    "the id of another release behind these names": {"wanted": (other(WANTED, release_id=package("b").id),)},
     "a release of another name": {"view": other(VIEW, file_name="tool-1-1-any.pkg.tar.xz")},
     "rules that are not the tier's": {"wanted": (other(WANTED, terms=other(TERMS, rules="00" * 32)),)},
     "another tier's terms": {"wanted": (other(WANTED, terms=other(TERMS, tier="debs")),)},
@@ -78,6 +79,15 @@ async def test_a_service_that_contradicts_itself_is_not_signed_for(lie):
     with pytest.raises(Rejected) as raised:
         await look(Service(**lie), REQUEST, None, NOW)
     assert raised.value.code == "service-differs"
+
+
+async def test_a_release_in_a_list_is_the_one_that_its_names_say():
+    """A manifest is made of such a list, and people see the names alone."""
+    assert await everything_wanted(Service(), tier=None, action=None) == [WANTED]
+    assert await everything_wanted(Service(), tier="debs", action=None) == []
+    lying = Service(wanted=(WANTED, other(WANTED, release_id=package("b").id)))
+    with pytest.raises(Rejected, match="service-differs"):
+        await everything_wanted(lying, tier=None, action=None)
 
 
 async def test_what_waits_for_nobody_and_a_tier_that_is_not_there_are_said():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.client.approving import MAX_SAID, sign_with_gpg, sign_with_ssh
+from attestor.client.approving import MAX_SAID, gpg_fingerprint, sign_with_gpg, sign_with_ssh
 from attestor.core.approvals import NAMESPACE
 from attestor.core.errors import Rejected, Unavailable
 from attestor.core.sshsig import read_ssh_key, verify_ssh
@@ -76,10 +76,12 @@ def unsigned(call, code="approval-signing", error=Rejected):
 
 
 @pytest.mark.required_in_ci
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", ["fingerprint", "anna@example.org"])
 def test_gpg_signs_whatever_its_own_options_say(anna, named):
     fingerprint, certificate = anna
-    signature = sign_with_gpg(DOCUMENT, fingerprint if named else None)
+    key = fingerprint if named == "fingerprint" else named
+    assert gpg_fingerprint(key) == fingerprint
+    signature = sign_with_gpg(DOCUMENT, key)
     OpenPgpApprover.read(certificate, fingerprint).verify(signature, DOCUMENT, MUCH_LATER)
 
 
@@ -91,6 +93,7 @@ def test_ssh_keygen_signs_for_the_service_only(key_file):
 
 @pytest.mark.required_in_ci
 def test_what_the_program_says_is_told(anna, tmp_path):
+    assert "no secret keys" in unsigned(lambda: gpg_fingerprint("bodo@example.org"), "approval-key")
     assert "No secret key" in unsigned(lambda: sign_with_gpg(DOCUMENT, "bodo@example.org"))
     assert "No secret key" in unsigned(lambda: sign_with_gpg(DOCUMENT, "--version"))
     assert "no-such-key" in unsigned(lambda: sign_with_ssh(DOCUMENT, tmp_path / "no-such-key"))
@@ -110,7 +113,7 @@ def test_a_program_that_makes_no_signature_is_told_in_bounds(script, told, tmp_p
     program.write_text(f"#!/bin/sh\n{script}\n", "utf-8")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    sentence = unsigned(lambda: sign_with_gpg(DOCUMENT, None))
+    sentence = unsigned(lambda: sign_with_gpg(DOCUMENT, "anna"))
     assert told in sentence
     assert len(sentence) < MAX_SAID + 100
 
@@ -118,7 +121,7 @@ def test_a_program_that_makes_no_signature_is_told_in_bounds(script, told, tmp_p
 @pytest.mark.parametrize(
     ("sign", "package"),
     [
-        (lambda: sign_with_gpg(DOCUMENT, None), "gnupg"),
+        (lambda: sign_with_gpg(DOCUMENT, "anna"), "gnupg"),
         (lambda: sign_with_ssh(DOCUMENT, Path("key")), "openssh-client"),
     ],
     ids=["gpg", "ssh-keygen"],
@@ -136,7 +139,7 @@ def test_at_a_terminal_the_program_speaks_to_the_person(tmp_path):
         '#!/bin/sh\necho "touch now $GPG_TTY" >&2\ncase " $* " in *" --batch "*) exit 1;; esac\nexit 2\n', "utf-8"
     )
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    code = "from attestor.client.approving import sign_with_gpg\nsign_with_gpg(b'', None)"
+    code = "from attestor.client.approving import sign_with_gpg\nsign_with_gpg(b'', 'anna')"
     ours, theirs = pty.openpty()
     name = os.ttyname(theirs)
     environment = {key: value for key, value in os.environ.items() if key != "GPG_TTY"} | {"PATH": str(tmp_path)}
