@@ -315,11 +315,15 @@ def _window(document: ApprovalDocument) -> tuple[datetime, datetime]:
 
 
 def _pairs(given: Given, document: ApprovalDocument) -> frozenset[Pair]:
+    brought = hashlib.sha256(given.manifest).hexdigest() if given.manifest is not None else None
+    if brought != document.manifest:
+        raise Rejected(
+            "approval-manifest",
+            "What came with the approval is not the manifest that it names by its SHA-256: send that one, and none where it names none.",
+        )
     if document.release is not None and document.digest is not None:
         return frozenset({(document.release, document.digest)})
-    if given.manifest is None or hashlib.sha256(given.manifest).hexdigest() != document.manifest:
-        raise Rejected("approval-manifest", "The manifest that the approval names by its SHA-256 did not come with it.")
-    return read_manifest(given.manifest)
+    return read_manifest(given.manifest or b"")
 
 
 def _body(signed: bytes, prefix: bytes) -> bytes:

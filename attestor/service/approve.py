@@ -73,10 +73,11 @@ class Approving:
         self._verify = verify
         self._now = now
         self._allowances = allowances
+        self._moving: set[bytes] = set()
 
     def under(self, policy: Policy) -> "Approving":
         """The same under another policy."""
-        return Approving(
+        successor = Approving(
             ledger=self._ledger,
             book=self._book,
             policy=policy,
@@ -84,6 +85,8 @@ class Approving:
             now=self._now,
             allowances=self._allowances,
         )
+        successor._moving = self._moving
+        return successor
 
     async def give(self, given: Given, reason: str, address: str) -> tuple[ApprovalView, bool]:
         """Keep one approval, durable on return; the second value says whether it is new.
@@ -98,9 +101,9 @@ class Approving:
             _refuse_other_reason(approval, reason)
             known = await self._book.approval(given.digest)
             new = known is None and await self._kept(approval, reason)
-            if given.manifest is not None:
+            if given.manifest is not None and (new or given.digest not in self._moving):
                 # Also for one that is known: what moved its requests on may have ended in the middle.
-                await self._bring_on(given.digest, again=True)
+                await self._bring_all_on(given.digest, pays=None if new else peer)
         if not new:
             self._allowances.peers.spend(peer)
         view = await self._view(given.digest)
@@ -195,10 +198,20 @@ class Approving:
 
         return await anew(once)
 
-    async def _bring_on(self, digest: bytes, *, again: bool) -> None:
-        """Move the requests that an approval is about, some releases at a time."""
+    async def _bring_all_on(self, digest: bytes, *, pays: str | None) -> None:
+        # Anybody may send a manifest again, and each time may be hundreds of transactions: one such at a time.
+        self._moving.add(digest)
+        try:
+            await self._bring_on(digest, again=True, pays=pays)
+        finally:
+            self._moving.discard(digest)
+
+    async def _bring_on(self, digest: bytes, *, again: bool, pays: str | None = None) -> None:
+        """Move the requests that an approval is about, some releases at a time; the peer who *pays* does so for each time."""
         after: str | None = None
         while together := await self._book.awaiting(digest, after, _TOGETHER):
+            if pays is not None:
+                self._allowances.peers.spend(pays)
             after = together[-1].id
             await self._announce(await anew(partial(self._move, together, again=again)))
 

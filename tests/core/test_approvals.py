@@ -369,6 +369,7 @@ UNFIT = {
         other_manifest(handed(manifest=MANIFEST), encode_manifest([PAIR])),
         "approval-manifest",
     ),
+    "with a manifest that it does not name": (other_manifest(handed(), encode_manifest([PAIR])), "approval-manifest"),
     "with a manifest that is none, by its right digest": (handed(manifest=b"[]"), "manifest-malformed"),
 }
 

@@ -11,6 +11,7 @@ from attestor.core.approvals import MAX_MANIFEST, encode_manifest
 from attestor.core.entries import moment_text
 from attestor.core.errors import Conflict, Exhausted, Forbidden, Malformed, Missing, OverRate, Rejected
 from attestor.core.limits import Rate
+from attestor.service import approve
 from attestor.store.approvals import MAX_STANDING
 from tests.service.approvers import (
     PEOPLE,
@@ -221,6 +222,7 @@ async def test_a_manifest_is_the_one_whose_digest_was_signed(gate, policy):
         assert await code_of(give(gate, "dora", document, manifest=brought)) == "approval-manifest"
     request = await opened(gate)
     alone = single(policy, "release", request.id, package(), GOOD)
+    assert await code_of(give(gate, "dora", alone, manifest=longer)) == "approval-manifest"
     view, _ = await give(gate, "dora", alone)
     assert (view.pairs, view.manifest) == (1, None)
 
@@ -378,6 +380,25 @@ async def test_refused_and_repeated_approvals_use_up_what_a_peer_may(ground, pol
     one_more = single(policy, "release", request.id, package(), GOOD)
     assert await code_of(give(gate, "emil", one_more), OverRate) == "approver-limit"
     assert (await give(gate, "fred", single(policy, "release", request.id, package(), GOOD)))[1]
+
+
+async def test_who_sends_a_manifest_again_pays_for_each_transaction_and_has_one_at_a_time(ground, policy, monkeypatch):
+    """Anybody can: what was signed is public. Ten thousand releases are two hundred transactions each time."""
+    monkeypatch.setattr(approve, "_TOGETHER", 1)
+    gate = await ground.gate(policy, replays=Rate(per_minute=1, burst=4), ticks=lambda: 5 * 10**9)
+    both = [package("one"), package("two")]
+    for release in both:
+        await opened(gate, release)
+    document, manifest = for_all(policy, "release", [(release, GOOD) for release in both])
+    view, new = await give(gate, "dora", document, manifest=manifest)
+    assert new
+
+    gate._approving._moving.add(bytes.fromhex(view.digest))
+    assert await give(gate, "dora", document, manifest=manifest) == (view, False), "while another's is under way"
+    gate._approving._moving.clear()
+    assert await give(gate, "dora", document, manifest=manifest) == (view, False), "two transactions, and nothing new"
+    assert await code_of(give(gate, "dora", document, manifest=manifest), OverRate) == "peer-limit"
+    assert gate._approving._moving == set()
 
 
 async def test_tiers_say_what_is_left_of_each_quota(ground):
