@@ -1,15 +1,10 @@
 """People who approve: their keys, what they sign, and policies that know them."""
 
-import base64
 import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
-from functools import cache
-
-from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from attestor.core.approvals import (
-    NAMESPACE,
     ApprovalDocument,
     Given,
     RevocationDocument,
@@ -20,6 +15,7 @@ from attestor.core.approvals import (
 )
 from attestor.core.entries import moment_text
 from attestor.core.policyfile import parse_policy
+from tests.approvers import fingerprint, ssh_line, ssh_sign
 from tests.service.makers import ORIGIN, make_policy
 
 RULES = {
@@ -30,40 +26,22 @@ REASON = "The mirror lost it; all three of us looked at the build log."
 PEOPLE = ("dora", "emil", "fred")
 
 
-def strings(*parts):
-    return b"".join(len(each).to_bytes(4) + each for each in parts)
-
-
-def _armor(raw):
-    text = base64.b64encode(raw).decode()
-    lines = [text[at : at + 70] for at in range(0, len(text), 70)]
-    return "\n".join(["-----BEGIN SSH SIGNATURE-----", *lines, "-----END SSH SIGNATURE-----", ""]).encode()
-
-
 class Person:
     """An Ed25519 key in OpenSSH's form; that ssh-keygen makes the very same is seen in tests/core/test_sshsig.py."""
 
     def __init__(self, name):
         self.name = name
-        self._private = ed25519.Ed25519PrivateKey.from_private_bytes(hashlib.sha256(f"ssh {name}".encode()).digest())
-        self._blob = strings(b"ssh-ed25519", self._private.public_key().public_bytes_raw())
-        self.line = f"ssh-ed25519 {base64.b64encode(self._blob).decode()} {name}"
-        self.key = "SHA256:" + base64.b64encode(hashlib.sha256(self._blob).digest()).decode().rstrip("=")
+        self.line = ssh_line(name)
+        self.key = fingerprint(name)
 
     def sign(self, document):
-        digest = hashlib.sha512(document).digest()
-        raw = self._private.sign(b"SSHSIG" + strings(NAMESPACE.encode(), b"", b"sha512", digest))
-        signature = strings(b"ssh-ed25519", raw)
-        head = b"SSHSIG" + (1).to_bytes(4)
-        return _armor(head + strings(self._blob, NAMESPACE.encode(), b"", b"sha512", signature))
+        return ssh_sign(self.name, document)
 
     def given(self, document, manifest=None):
         return Given(self.key, document, self.sign(document), manifest)
 
 
-@cache
-def person(name):
-    return Person(name)
+person = Person
 
 
 def approver_table(name, key, *, person_of=None, form="ssh", text=None, revoked=False):
