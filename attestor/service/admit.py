@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, TypeVar
+from typing import Final
 
 from attestor.core.claims import claims_of
 from attestor.core.envelope import Signed, Verified, verify
@@ -26,8 +26,6 @@ MAX_TOGETHER: Final = 256
 MAX_BYTES_TOGETHER: Final = 4 * 1024 * 1024
 """Bytes of a batch that wait in memory for their transaction."""
 _TRANSACTIONS: Final = 2
-
-_Answer = TypeVar("_Answer", Receipt | AttestorError, AttestorError)
 
 
 @dataclass(slots=True)
@@ -64,13 +62,12 @@ class Admission:
         peer = peer_of(address)
         submission = await self._verified(raw, peer)
         try:
-            answer: Receipt | AttestorError = await self._commit(submission)
+            receipt = await self._commit(submission)
         except AttestorError as error:
-            answer = error
-        answer = self._counted(answer, peer)
-        if isinstance(answer, AttestorError):
-            raise answer
-        return answer
+            self._charge(peer, error)
+            raise
+        self._charge(peer, receipt)
+        return receipt
 
     async def admit_batch(self, lines: AsyncIterator[bytes], address: str) -> AsyncIterator[Receipt | AttestorError]:
         """Admit many, answering each in order once its transaction has committed; a bad one gets its own error."""
@@ -101,8 +98,11 @@ class Admission:
                 answers.append(error)
             # A batch verifies for seconds: single submissions take their turns in between.
             await asyncio.sleep(0)
-        recorded = iter(await record_each(self._ledger, self._policy, submissions, self._intake))
-        return [self._counted(next(recorded), peer) if answer is None else answer for answer in answers]
+        recorded = await record_each(self._ledger, self._policy, submissions, self._intake)
+        for answer in recorded:
+            self._charge(peer, answer)
+        rest = iter(recorded)
+        return [next(rest) if answer is None else answer for answer in answers]
 
     async def _verified(self, raw: bytes, peer: str) -> Submission:
         signed = parse_attestation(raw)
@@ -111,16 +111,13 @@ class Admission:
         try:
             return await self._submission(signed, raw)
         except AttestorError as error:
-            raise self._counted(error, peer) from None
+            self._charge(peer, error)
+            raise
 
-    def _counted(self, answer: _Answer, peer: str) -> _Answer | AttestorError:
-        """The answer, paid for by the peer where work was done for nothing new; its refusal when the peer cannot."""
-        try:
-            if _in_vain(answer):
-                self._peers.spend(peer)
-        except OverRate as spent:
-            return spent
-        return answer
+    def _charge(self, peer: str, answer: Receipt | AttestorError) -> None:
+        """The peer pays where work was done for nothing new, and for all of it that was under way at once."""
+        if _in_vain(answer):
+            self._peers.spend(peer)
 
     async def _submission(self, signed: Signed, raw: bytes) -> Submission:
         verified = verify(signed, self._policy.key_ring)

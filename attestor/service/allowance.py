@@ -43,9 +43,9 @@ class Allowance:
             raise self._refusal(key, retry_after(wait))
 
     def spend(self, key: str) -> None:
-        """Use up one. Raises as :meth:`refuse_spent`, and then uses up nothing."""
-        self.refuse_spent(key)
-        self._use(key)
+        """Use up one, also where nothing is left: what was done is owed, and who owes is refused until it is made good."""
+        now = self._ticks()
+        self._remember(key, after_one(self._rate, self._whole_at(key, now), now))
 
     @contextmanager
     def holding(self) -> "Iterator[Hold]":
@@ -58,7 +58,7 @@ class Allowance:
             raise
         self._give_back(hold.keys)
         for key in hold.keys:
-            self._use(key)
+            self.spend(key)
 
     @contextmanager
     def answering(self, key: str) -> Iterator[None]:
@@ -79,10 +79,6 @@ class Allowance:
     def _give_back(self, keys: Iterable[str]) -> None:
         self._held.subtract(keys)
         self._held = +self._held
-
-    def _use(self, key: str) -> None:
-        now = self._ticks()
-        self._remember(key, after_one(self._rate, self._whole_at(key, now), now))
 
     def _whole_at(self, key: str, now: int) -> int:
         known = self._young.get(key)

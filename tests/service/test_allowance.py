@@ -34,10 +34,12 @@ def allowance(clock):
 
 
 def spends(allowance, key):
+    """Whether it was let through."""
     try:
-        allowance.spend(key)
+        allowance.refuse_spent(key)
     except OverRate:
         return False
+    allowance.spend(key)
     return True
 
 
@@ -48,6 +50,18 @@ def test_each_key_has_its_own_and_is_told_when_to_come_back(allowance, clock):
         allowance.refuse_spent("one")
     assert refused.value.retry_after == 1
     clock.now += SECOND
+    assert [spends(allowance, "one") for _ in range(2)] == [True, False]
+
+
+def test_what_was_under_way_at_once_is_owed_to_the_last_of_it(allowance, clock):
+    for _ in range(100):
+        allowance.refuse_spent("one")
+    for _ in range(100):
+        allowance.spend("one")
+    with pytest.raises(OverRate) as refused:
+        allowance.refuse_spent("one")
+    assert refused.value.retry_after == 98
+    clock.now += 98 * SECOND
     assert [spends(allowance, "one") for _ in range(2)] == [True, False]
 
 
