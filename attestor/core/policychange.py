@@ -155,6 +155,8 @@ def _tier(before: Tier, after: Tier) -> Iterator[Change]:
 def _loosens(rule: str, before: object, after: object) -> bool:
     """Whether less than before may be enough for a signature, or somebody else decides."""
     match before, after:
+        case bool(), bool():
+            return before
         case int(), int():
             return after < before if rule == "threshold" else after > before
         case list(), list() if rule == "required":

@@ -188,6 +188,16 @@ def test_a_rule_beyond_agreement_is_named_in_both_directions(changed, said):
     assert changes(after, BEFORE) != ()
 
 
+def test_that_databases_are_held_against_those_before_no_more_is_a_warning():
+    looking = with_tier(BEFORE, compare_predecessor=True)
+    name = BEFORE.tiers[0].name
+    for before, after, said in (
+        (looking, BEFORE, (f"tier {name}: comparePredecessor True becomes False", True)),
+        (BEFORE, looking, (f"tier {name}: comparePredecessor False becomes True", False)),
+    ):
+        assert [(change.sentence, change.warning) for change in changes(before, after)] == [said]
+
+
 def approver(**members):
     key = ApproverKey("ann", "ssh", "ssh-ed25519 AAAA", "SHA256:abc", NOW, NOW + timedelta(days=1), revoked=False)
     return replace(BEFORE, persons={"ann": "ann"}, approver_keys={"SHA256:abc": replace(key, **members)})
