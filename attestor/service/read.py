@@ -105,25 +105,25 @@ async def reevaluate(ledger: Ledger, policy: Policy, limit: int) -> int:
     so that the caller knows whether to go on; raises the failure of one that could not be, once the others are.
     """
     stale = [known.release for known in await ledger.stale(policy.digest, limit) if not _is_newer(known, policy)]
+    failures: list[AttestorError] = []
     for start in range(0, len(stale), _TOGETHER):
-        await _refresh_each(ledger, policy, stale[start : start + _TOGETHER])
+        failures += await _failures_of(ledger, policy, stale[start : start + _TOGETHER])
+    if failures:
+        raise failures[0]
     return len(stale)
 
 
-async def _refresh_each(ledger: Ledger, policy: Policy, known: Sequence[Release]) -> None:
+async def _failures_of(ledger: Ledger, policy: Policy, known: Sequence[Release]) -> list[AttestorError]:
+    """Evaluate them together, and where that fails each by itself. A database that cannot be reached is not asked again."""
     try:
         await refresh(ledger, policy, known)
     except AttestorError as error:
-        if len(known) == 1 or error.code == "database-unavailable":
+        if error.code == "database-unavailable":
             raise
-        failures = []
-        for release in known:
-            try:
-                await refresh(ledger, policy, [release])
-            except AttestorError as failure:
-                failures.append(failure)
-        if failures:
-            raise failures[0] from None
+        if len(known) == 1:
+            return [error]
+        return [failure for release in known for failure in await _failures_of(ledger, policy, [release])]
+    return []
 
 
 def _is_newer(known: ReleaseRecord, policy: Policy) -> bool:

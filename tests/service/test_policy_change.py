@@ -8,6 +8,7 @@ import pytest
 from attestor.app.clock import now
 from attestor.core.errors import Forbidden, Unavailable
 from attestor.core.wire import Receipt
+from attestor.service import read
 from tests.service.makers import (
     BUILDER,
     asking,
@@ -222,14 +223,17 @@ async def test_what_waits_over_a_policy_goes_on_once_a_signer_at_work_has_it_and
     assert await gate.reevaluate(10) == 0
 
 
-async def test_a_release_that_cannot_be_evaluated_holds_up_no_other(ground):
+@pytest.mark.parametrize("spoilt", ["one", "two", "three"])
+@pytest.mark.parametrize("together", [50, 1])
+async def test_a_release_that_cannot_be_evaluated_holds_up_no_other(ground, monkeypatch, together, spoilt):
+    monkeypatch.setattr(read, "_TOGETHER", together)
     gate = await ground.gate()
     for name in ("one", "two", "three"):
         await gate.admit(vote(package(name), GOOD, "alice", "bob"), "192.0.2.1")
     await ground.sql(
         "INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state, reason, sentence) "
         "VALUES (gen_random_uuid(), $1, 'build-service', 'packages', 1, $2, $3, '{}', true, 'waiting', 'x', 'x')",
-        bytes.fromhex(package("two").id),
+        bytes.fromhex(package(spoilt).id),
         bytes(32),
         bytes(64),
     )
