@@ -122,6 +122,8 @@ class Making:
     envelopes: tuple[tuple[str, bytes], ...] = ()
     """(operator, envelope); alice's and bob's attestations of the content when there are none."""
     withdrawals: tuple[bytes, ...] = ()
+    taken_back: tuple[tuple[str, bytes], ...] = ()
+    """(operator, payload digest) of what the log alone says was taken back."""
     approvals: tuple[object, ...] = ()
     """As they were given in (tests/approvers.py); the decision names them, and "build" as who asked."""
     period: str | None = None
@@ -159,10 +161,12 @@ class Making:
         reading = read_evidence(
             self.release, [(name, body, at) for name, _, body, at in self.weighed], self.withdrawals, policy
         )
-        decision = evaluate(tier, policy, reading.claims, reading.withdrawn, self.created, doubted=reading.doubted)
+        doubted = reading.doubted | frozenset(self.taken_back)
+        decision = evaluate(tier, policy, reading.claims, reading.withdrawn, self.created, doubted=doubted)
         if any(read_approval(each.document).action == "dispute" for each in self.approvals):
             decision = in_favour_of(decision, hashlib.sha256(self.content).digest())
-        return self.changed_dossier(dossier(self.weighed, self.withdrawals, decision, self.approvals)), decision
+        weighed = dossier(self.weighed, self.withdrawals, decision, self.approvals, self.taken_back)
+        return self.changed_dossier(weighed), decision, reading.claims
 
     def spent(self):
         keys = self.parsed.approver_keys
@@ -184,7 +188,7 @@ class Making:
         )
 
     def decision(self):
-        weighed, decision = self.dossier
+        weighed, decision, claims = self.dossier
         policy = self.parsed
         tier = policy.tier_of(self.release)
         return self.changed_decision(
@@ -200,7 +204,7 @@ class Making:
                 signing_key=tier.signing_key,
                 key=release_key(self.key).certificate.fingerprint,
                 created=moment_text(self.created),
-                counted=counted_votes(weighed, decision.tally.agreeing),
+                counted=counted_votes(weighed, decision.tally.agreeing, claims),
                 not_counted=not_counted_votes(weighed, MAX_NOT_COUNTED),
                 evidence=weighed.digest,
                 approvals=self.spent(),

@@ -18,7 +18,7 @@ from attestor.core.bundle import read_bundle
 from attestor.core.bundlecheck import MeasuredFile, OpenPgpFacts, check_bundle
 from attestor.core.bundlevotes import in_favour_of_entry, overrules
 from attestor.core.contradictions import re_signs
-from attestor.core.dossier import read_dossier
+from attestor.core.dossier import read_dossier, taken_back_in
 from attestor.core.entries import (
     CanaryEntry,
     DecisionEntry,
@@ -181,12 +181,12 @@ def recount(
     reading = read_evidence(release, [(pair[0], body, created) for pair, body in bodies.items()], (), policy)
     claims = [claim for claim in reading.claims if (claim.operator, claim.payload_digest) in bodies]
     withdrawn = _said_withdrawn(entry)
-    # A withdrawal by a revoked key takes nothing back and casts doubt; its envelope, which would show that, is not given out.
-    doubts = {frozenset[Pair](), frozenset(remembered.withdrawn.keys() - withdrawn)}
-    decisions = [evaluate(tier, policy, claims, withdrawn, created, doubted=doubted) for doubted in doubts]
-    founded = [one for one in (in_favour_of_entry(decision, entry) for decision in decisions) if one is not None]
-    if not founded:
-        tally = decisions[0].tally
+    # What a key took back that is revoked by now, or has left the policy, is not withdrawn, and counts for nothing.
+    doubted = frozenset(remembered.withdrawn.keys() - withdrawn)
+    decision = evaluate(tier, policy, claims, withdrawn, created, doubted=doubted)
+    founded = in_favour_of_entry(decision, entry)
+    if founded is None:
+        tally = decision.tally
         raise Rejected(
             "decision-unfounded",
             f"The attestations that the log names before decision {index} do not lead to it: {len(tally.agreeing)} operators agree, "
@@ -199,13 +199,11 @@ def recount(
         if claim.sha256 == bytes.fromhex(entry.artifact.sha256)
     }
     counted = {vote.operator for vote in entry.counted}
-    if (
-        all(one.tally.agreeing != counted for one in founded)
-        or not {(vote.operator, vote.payload) for vote in entry.counted} <= stating
-    ):
+    agreeing = founded.tally.agreeing
+    if agreeing != counted or not {(vote.operator, vote.payload) for vote in entry.counted} <= stating:
         raise Rejected(
             "decision-miscounted",
-            f"Decision {index} counts {', '.join(sorted(counted))}; those who agree are {', '.join(sorted(founded[0].tally.agreeing))}.",
+            f"Decision {index} counts {', '.join(sorted(counted))}; those who agree are {', '.join(sorted(agreeing))}.",
         )
 
 
@@ -257,11 +255,14 @@ def refuse_bundle(  # noqa: PLR0913 - the check, and what it is held against
         for (operator, payload), receipt in remembered.received.items()
     }
     withdrawals = {one.hex() for envelopes in remembered.withdrawn.values() for one in envelopes}
-    if (weighed, set(evidence.withdrawals)) != (received, withdrawals):
+    reading = read_evidence(_release(decided), (), bundle.withdrawals, policy)
+    taken_back = reading.unverified(remembered.withdrawn.keys() & remembered.received.keys())
+    if (weighed, set(evidence.withdrawals), taken_back_in(evidence)) != (received, withdrawals, taken_back):
         raise Rejected(
             "evidence-differs",
             f"The signer weighed {len(weighed)} attestations and {len(evidence.withdrawals)} withdrawals; the log names "
-            f"{len(received)} and {len(withdrawals)} before its decision, or others.",
+            f"{len(received)} and {len(withdrawals)} before its decision, or others; of these, keys that the policy does not know took "
+            f"back {len(taken_back)}.",
         )
 
 
@@ -274,12 +275,17 @@ def refuse_envelope(body: bytes, pair: Pair, receipt: Receipt) -> None:
         )
 
 
-def _release_and_tier(entry: DecisionEntry, policy: Policy) -> tuple[Release, Tier]:
+def _release(entry: DecisionEntry) -> Release:
     release = parse_release(entry.release.kind, entry.release.purl, entry.release.file_name)
     if release.id != entry.release.id:
         raise Rejected(
             "release-differs", f"The decision names the release {entry.release.id}; its names are {release.id}'s."
         )
+    return release
+
+
+def _release_and_tier(entry: DecisionEntry, policy: Policy) -> tuple[Release, Tier]:
+    release = _release(entry)
     tier = policy.tier_of(release)
     if (tier.name, tier.signing_key) != (entry.tier, entry.signing_key):
         raise Rejected(

@@ -11,12 +11,12 @@ from attestor.core.bundleplace import place, refuse
 from attestor.core.dossier import (
     Dossier,
     approvals_given,
-    counted_votes,
     dossier,
     manifests_named,
     not_counted_votes,
     read_dossier,
     received_at,
+    taken_back_in,
 )
 from attestor.core.entries import MAX_NOT_COUNTED, DecisionEntry, NamedArtifact
 from attestor.core.evidence import Reading, read_evidence
@@ -76,7 +76,9 @@ def agreement(
     tier = policy.tier_of(release)
     envelopes = [(operator, body, received) for operator, _, body, received in weighed.votes]
     reading = read_evidence(release, envelopes, weighed.withdrawals, policy)
-    evaluated = evaluate(tier, policy, reading.claims, reading.withdrawn, created, doubted=reading.doubted)
+    taken_back = taken_back_in(weighed.document)
+    _refuse_other_doubts(weighed, reading, taken_back)
+    evaluated = evaluate(tier, policy, reading.claims, reading.withdrawn, created, doubted=reading.doubted | taken_back)
     reached = in_favour_of_entry(evaluated, decision)
     if reached is None:
         tally = evaluated.tally
@@ -111,14 +113,27 @@ def _refuse_other_payloads(weighed: Weighed) -> None:
             )
 
 
+def _refuse_other_doubts(weighed: Weighed, reading: Reading, taken_back: AbstractSet[tuple[str, bytes]]) -> None:
+    """What the log's word alone takes back is a vote, and of no withdrawal that can be verified; which it is, an audit finds out."""
+    stated = {(operator, payload) for operator, payload, _, _ in weighed.votes}
+    if not taken_back <= stated - reading.withdrawn - reading.doubted or (taken_back and not weighed.withdrawals):
+        refuse(
+            "bundle-votes",
+            f"The evidence says of {len(taken_back)} attestations that keys took them back which the policy does not know, "
+            "and they are none, or others did.",
+        )
+
+
 def _refuse_other_count(weighed: Weighed, reading: Reading, reached: Reached, decision: DecisionEntry) -> None:
-    claimed = {(claim.operator, claim.payload_digest.hex()) for claim in reading.claims}
-    counted = counted_votes(weighed.document, reached.tally.agreeing)
+    taken_back = taken_back_in(weighed.document)
+    uncounted = {(said.operator, said.payload_digest.hex()) for said in reached.tally.uncounted}
+    standing = {(claim.operator, claim.payload_digest.hex()) for claim in reading.claims} - uncounted
     same = (
-        dossier(weighed.votes, weighed.withdrawals, reached, weighed.approvals) == weighed.document
-        and counted == decision.counted
+        dossier(weighed.votes, weighed.withdrawals, reached, weighed.approvals, taken_back) == weighed.document
+        # Which of its payloads stands for an operator is not looked at: earlier versions named a build that failed before.
+        and [vote.operator for vote in decision.counted] == sorted(reached.tally.agreeing)
+        and standing.issuperset((vote.operator, vote.payload) for vote in decision.counted)
         and not_counted_votes(weighed.document, MAX_NOT_COUNTED) == decision.not_counted
-        and all((vote.operator, vote.payload) in claimed for vote in counted)
     )
     if not same:
         refuse(

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from attestor.core import canonical
 from attestor.core.approvals import Given, read_approval
+from attestor.core.claims import Claim
 from attestor.core.entries import Code, CountedVote, OperatorName, UncountedVote
 from attestor.core.errors import Malformed
 from attestor.core.quorum import Reached
@@ -51,6 +52,13 @@ class SpentApprovalBytes(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     signature: Base64
 
 
+class TakenBack(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
+    """A payload that its operator took back, by the log's word, with a key that the policy does not know any more."""
+
+    operator: OperatorName
+    payload: Sha256Hex
+
+
 class Dossier(
     msgspec.Struct,
     frozen=True,
@@ -68,6 +76,8 @@ class Dossier(
     withdrawals: tuple[Sha256Hex, ...]
     approvals: tuple[SpentApprovalBytes, ...] = ()
     """In the order of the SHA-256s of what was signed; absent where none was spent."""
+    taken_back: tuple[TakenBack, ...] = ()
+    """In the order of operator and payload; absent where nothing is. Such a vote neither agrees nor ceases to dissent."""
 
     @property
     def raw(self) -> bytes:
@@ -86,8 +96,12 @@ def dossier(
     withdrawals: Iterable[bytes],
     decision: Reached,
     approvals: Iterable[Given] = (),
+    taken_back: Iterable[tuple[str, bytes]] = (),
 ) -> Dossier:
-    """Write down what *decision* weighed: (operator, payload digest, envelope, received at), withdrawals and approvals as they came."""
+    """Write down what *decision* weighed: (operator, payload digest, envelope, received at), withdrawals and approvals as they came.
+
+    *taken_back*: (operator, payload digest) of what the log alone says of withdrawals, see :class:`TakenBack`.
+    """
     reasons: Mapping[tuple[str, bytes], str] = {
         (said.operator, said.payload_digest): said.reason for said in decision.tally.uncounted
     }
@@ -111,6 +125,9 @@ def dossier(
             )
             for given in sorted(approvals, key=lambda each: each.digest)
         ),
+        taken_back=tuple(
+            TakenBack(operator=operator, payload=payload.hex()) for operator, payload in sorted(taken_back)
+        ),
     )
 
 
@@ -119,6 +136,11 @@ def read_dossier(raw: bytes) -> Dossier:
     read = canonical.decode(raw, _DECODER, "evidence-malformed", "evidence document")
     canonical.refuse_other_spelling(raw, read.raw, "evidence-malformed", "evidence document")
     return read
+
+
+def taken_back_in(weighed: Dossier) -> frozenset[tuple[str, bytes]]:
+    """(operator, payload digest) of what was taken back by the log's word alone."""
+    return frozenset((each.operator, bytes.fromhex(each.payload)) for each in weighed.taken_back)
 
 
 def manifests_named(weighed: Dossier) -> frozenset[str]:
@@ -145,11 +167,15 @@ def received_at(vote: WeighedVote) -> datetime:
     return datetime.strptime(vote.received_at, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=UTC)
 
 
-def counted_votes(weighed: Dossier, agreeing: frozenset[str]) -> tuple[CountedVote, ...]:
-    """For each agreeing operator, the first payload of its that counted."""
+def counted_votes(weighed: Dossier, agreeing: frozenset[str], claims: Iterable[Claim]) -> tuple[CountedVote, ...]:
+    """For each agreeing operator, the first payload of its that states the bytes; *claims* are those that the envelopes hold.
+
+    A failed build is no vote, and what no key of the policy signed says nothing: neither has a reason why it does not count.
+    """
+    stating = {(claim.operator, claim.payload_digest.hex()) for claim in claims if claim.sha256 is not None}
     first = {}
     for vote in sorted(weighed.votes, key=lambda vote: (vote.received_at, vote.payload), reverse=True):
-        if vote.reason is None and vote.operator in agreeing:
+        if vote.reason is None and vote.operator in agreeing and (vote.operator, vote.payload) in stating:
             first[vote.operator] = vote.payload
     return tuple(CountedVote(operator=operator, payload=first[operator]) for operator in sorted(first))
 

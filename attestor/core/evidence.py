@@ -1,6 +1,7 @@
 """Read the evidence of a release again from the envelopes themselves, believing nothing that a database says of them (P9)."""
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,6 +22,10 @@ class Reading:
     """(operator, payload digest), taken back by a key that is not revoked."""
     doubted: frozenset[tuple[str, bytes]] = frozenset()
     """The same, taken back by revoked keys alone: it may have been their thief."""
+
+    def unverified(self, logged: AbstractSet[tuple[str, bytes]]) -> frozenset[tuple[str, bytes]]:
+        """Of what the log says was taken back, what no key of the policy vouches for: that key has left it."""
+        return frozenset(logged - self.withdrawn - self.doubted)
 
 
 def read_evidence(

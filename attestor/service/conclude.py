@@ -16,6 +16,7 @@ from attestor.core.entries import (
     seal_entry,
 )
 from attestor.core.errors import Conflict, Halted, Unavailable
+from attestor.core.evidence import Reading
 from attestor.core.obstacles import Never, NotNow
 from attestor.core.past import LoggedDecision, Remembered
 from attestor.core.policy import Policy
@@ -90,8 +91,8 @@ class Conclusions:
         superseded = await self.superseded()
         if superseded is not None:
             return superseded
-        weighed = _dossier(sight, judgement)
-        entry = self._entry(judgement, weighed, _next_number(remembered))
+        weighed = _dossier(sight, judgement, remembered)
+        entry = self._entry(judgement, weighed, sight.reading, _next_number(remembered))
         raw = seal_entry(entry, self._seal)
         concluded = Concluded(
             entry=outgoing(raw),
@@ -132,7 +133,7 @@ class Conclusions:
         """The entry of a refusal."""
         return refusal(request, obstacle.reason, self._policy)
 
-    def _entry(self, judgement: Judgement, weighed: Dossier, number: int) -> DecisionEntry:
+    def _entry(self, judgement: Judgement, weighed: Dossier, reading: Reading, number: int) -> DecisionEntry:
         return DecisionEntry(
             verdict="sign",
             request=str(judgement.request.id),
@@ -145,7 +146,7 @@ class Conclusions:
             signing_key=judgement.signing_key,
             key=judgement.key_fingerprint,
             created=moment_text(judgement.created),
-            counted=counted_votes(weighed, judgement.counted),
+            counted=counted_votes(weighed, judgement.counted, reading.claims),
             not_counted=not_counted_votes(weighed, MAX_NOT_COUNTED),
             evidence=weighed.digest,
             approvals=judgement.spent,
@@ -169,9 +170,11 @@ def _next_number(remembered: Remembered) -> int:
     return remembered.decision.entry.number + 1 if remembered.decision is not None else 0
 
 
-def _dossier(sight: Sight, judgement: Judgement) -> Dossier:
+def _dossier(sight: Sight, judgement: Judgement, remembered: Remembered) -> Dossier:
     votes = [(vote.operator, vote.payload_digest, vote.body, vote.received_at) for vote in sight.shown.values()]
-    return dossier(votes, sight.evidence.withdrawals, judgement.reached, [each.given for each in judgement.approvals])
+    approvals = [each.given for each in judgement.approvals]
+    taken_back = sight.reading.unverified(remembered.withdrawn.keys() & sight.shown.keys())
+    return dossier(votes, sight.evidence.withdrawals, judgement.reached, approvals, taken_back)
 
 
 def _other_documents(judgement: Judgement) -> list[Document]:

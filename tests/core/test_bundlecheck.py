@@ -40,6 +40,11 @@ def ballots(*votes):
     return tuple((operator, vote(package(), content, key)) for operator, key, content in votes)
 
 
+UNANIMOUS = ballots(*((name, name, CONTENT) for name in ("alice", "bob", "carol")))
+STATED = payload_digest(package(), CONTENT)
+GONE = withdrawal(package(), STATED, "carol's former key")
+
+
 def anew(bundle):
     """Through the file and back."""
     return read_bundle(encode_bundle(bundle))
@@ -76,6 +81,10 @@ GOOD = {
             withdrawals=(withdrawal(package(), payload_digest(package(), OTHER), "carol"),),
         ),
         THREE,
+    ),
+    "a vote that was taken back, by the log's word, with a key that has left the policy": (
+        Making(policy=TOLERANT, envelopes=UNANIMOUS, withdrawals=(GONE,), taken_back=(("carol", STATED),)),
+        TOLERANT,
     ),
     "a build that failed": (
         Making(
@@ -131,6 +140,17 @@ MADE = {
         "bundle-votes", Making(envelopes=tuple((name, vote(package("bash"), CONTENT, name)) for name in ("alice", "bob")))),
     "a vote that was taken back": (
         "bundle-votes", Making(withdrawals=(withdrawal(package(), payload_digest(package(), CONTENT), "bob"),))),
+    "what was taken back by the log's word alone counts": (
+        "bundle-votes",
+        Making(policy=TOLERANT, envelopes=UNANIMOUS, withdrawals=(GONE,), taken_back=(("carol", STATED),),
+               changed_dossier=lambda made: msgspec.structs.replace(made, taken_back=()))),
+    "what nobody stated is taken back": (
+        "bundle-votes", Making(policy=TOLERANT, envelopes=UNANIMOUS, withdrawals=(GONE,), taken_back=(("carol", bytes(32)),))),
+    "a vote is taken back, and there is no withdrawal": (
+        "bundle-votes", Making(policy=TOLERANT, envelopes=UNANIMOUS, taken_back=(("carol", STATED),))),
+    "by the log's word alone is taken back what a key of the policy took back": (
+        "bundle-votes",
+        Making(policy=TOLERANT, envelopes=UNANIMOUS, withdrawals=(withdrawal(package(), STATED, "carol"),), taken_back=(("carol", STATED),))),
     "a decision after the keys had expired": ("bundle-votes", Making(created=datetime(2037, 1, 1, tzinfo=UTC))),
     "no votes are listed as counted": ("bundle-votes", Making(changed_decision=entry(counted=()))),
     "another evidence says that a dissent was taken back": (

@@ -56,10 +56,10 @@ class World:
                 entries = received_entries([(operator, payload, hashlib.sha256(body).digest(), release.id)])
                 self.tell(*map(encode_entry, entries))
 
-    def withdraw(self, release, operator, content, log=True):
-        """The withdrawal's bytes, for the evidence."""
+    def withdraw(self, release, operator, content, log=True, key=None):
+        """The withdrawal's bytes, for the evidence; *key* where it does not bear the operator's name."""
         payload = payload_digest(release, content)
-        body = withdrawal(release, payload, operator)
+        body = withdrawal(release, payload, key or operator)
         entry = WithdrawalEntry(
             operator=operator, payload=payload.hex(), release=release.id, envelope=hashlib.sha256(body).hexdigest()
         )

@@ -106,6 +106,17 @@ def with_a_vote_that_a_revoked_key_took_back(world):
     world.sign(made, world.decide(made))
 
 
+def with_a_vote_that_a_key_took_back_which_left_the_policy(world):
+    world.policy(LAX)
+    votes = (*AGREED, ("carol", GOOD))
+    made = making(*votes, policy=LAX)
+    world.receive(made.release, *votes)
+    body = world.withdraw(made.release, "alice", GOOD, key="alice's former key")
+    made = replace(made, withdrawals=(body,), taken_back=(("alice", payload_digest(made.release, GOOD)),))
+    assert {vote.operator for vote in made.decision().counted} == {"bob", "carol"}
+    world.sign(made, world.decide(made))
+
+
 def with_a_failed_build(world):
     world.policy()
     released(world, *AGREED, ("carol", None))
@@ -167,6 +178,7 @@ def late_dissent(world):
         (with_dissent_that_the_policy_allows, (LAX,), []),
         (with_dissent_that_was_withdrawn, (FIRST,), []),
         (with_a_vote_that_a_revoked_key_took_back, (DOUBTING,), []),
+        (with_a_vote_that_a_key_took_back_which_left_the_policy, (LAX,), []),
         (with_a_failed_build, (FIRST,), []),
         (under_each_policy_in_its_time, (FIRST, SECOND), []),
         (decided_and_never_signed, (FIRST,), []),
@@ -417,6 +429,14 @@ def the_evidence_leaves_out_a_withdrawal(world):
     world.sign(made, world.decide(made))
 
 
+def what_was_taken_back_counts(world):
+    votes = (*AGREED, ("carol", GOOD))
+    world.receive(package(), *votes)
+    body = world.withdraw(package(), "alice", GOOD, key="alice's former key")
+    made = making(*votes, withdrawals=(body,))
+    world.sign(made, world.decide(made))
+
+
 @pytest.mark.parametrize(
     ("lie", "expected"),
     [
@@ -458,6 +478,7 @@ def the_evidence_leaves_out_a_withdrawal(world):
         (the_bundle_is_of_other_entries, [("bundle-other-entries", 4)]),
         (the_evidence_leaves_out_a_vote, [("evidence-differs", 5)]),
         (the_evidence_leaves_out_a_withdrawal, [("evidence-differs", 5)]),
+        (what_was_taken_back_counts, [("decision-unfounded", 5), ("evidence-differs", 6)]),
     ],
     ids=lambda one: one.__name__ if callable(one) else "",
 )
