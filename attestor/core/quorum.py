@@ -105,7 +105,7 @@ def evaluate(  # noqa: PLR0913 - the rule and everything that it weighs
     uncounted: set[Uncounted] = set()
     failed: set[str] = set()
     for claim in claims:
-        reason = _why_not(claim, tier, policy, withdrawn, now)
+        reason = why_not_counted(claim, tier, policy, withdrawn, now)
         if reason is not None:
             uncounted.add(Uncounted(claim.operator, claim.payload_digest, reason))
         elif claim.outcome is Outcome.FAILED:
@@ -117,9 +117,10 @@ def evaluate(  # noqa: PLR0913 - the rule and everything that it weighs
     return _decide(tier, counted, frozenset(failed), frozenset(uncounted), doubtful)
 
 
-def _why_not(
+def why_not_counted(
     claim: Claim, tier: Tier, policy: Policy, withdrawn: frozenset[tuple[str, bytes]], now: datetime
 ) -> str | None:
+    """Why a claim neither agrees nor dissents at *now*, as a stable code; ``None`` where it does."""
     if claim.operator not in tier.operators:
         return "operator-not-in-tier"
     if claim.operator in policy.suspended:

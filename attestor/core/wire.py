@@ -181,7 +181,7 @@ class SuspectLine(Answer, frozen=True):
     """Operators whose agreement it was signed on."""
     votes: tuple[SuspectVoteView, ...]
     remaining: tuple[str, ...]
-    """Of these, who stands without the votes in question."""
+    """Who stands for the bytes without any revoked key: of these, and of those who attested them besides or since."""
     reached: bool
     """Whether they are enough by the threshold in force."""
     sentence: str

@@ -66,6 +66,15 @@ async def test_an_operator_that_attests_the_bytes_anew_with_a_sound_key_makes_it
     assert (line.remaining, line.reached) == (("alice", "bob"), True)
 
 
+async def test_an_operator_that_was_not_asked_before_and_comes_to_the_same_bytes_makes_it_stand(scene):
+    [release] = names(1)
+    await signed(scene, release)
+    later = await scene.ground.gate(make_policy(serial=2, revoked=["alice"]))
+    await later.admit(vote(release, GOOD, "carol"))
+    [line] = (await listed(later))[0]
+    assert (line.counted, line.remaining, line.reached) == (("alice", "bob"), ("bob", "carol"), True)
+
+
 async def test_what_it_signed_before_it_was_compromised_is_not_suspect(scene):
     first, second = names(2)
     await signed(scene, first, second)

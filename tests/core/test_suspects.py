@@ -113,16 +113,38 @@ LISTED = {
         THREE, policy(revoked=["alice"], threshold=3), Chosen(), "alice", "bob carol", False,
     ),
     "of a tier that is gone": (THREE, policy(revoked=["alice"], without=["packages"]), Chosen(), "alice", "bob carol", False),
+    "the same bytes stated since, by an operator that was not counted": (
+        signed(ALICE, BOB, claim("c", "carol", at=NOON + HOUR), counted={"alice": "a", "bob": "b"}), REVOKED, Chosen(), "alice", "bob carol", True,
+    ),
+    **{
+        f"stated since, by an operator that was not counted and {why}": (
+            signed(ALICE, BOB, CAROL, counted={"alice": "a", "bob": "b"}, withdrawn=withdrawn),
+            policy(revoked=["alice", *revoked], **more),
+            Chosen(operator="alice"),
+            "alice",
+            "bob",
+            False,
+        )
+        for why, withdrawn, revoked, more in (
+            ("took it back", [payload("c")], [], {}),
+            ("whose key is revoked too", [], ["carol"], {}),
+            ("whose key had ended", [], [], {"valid_until": {"carol": "2025-06-01T00:00:00Z"}}),
+            ("is suspended", [], [], {"suspended": ["carol"]}),
+        )
+    },
+    "other bytes stated since, by an operator that was not counted": (
+        signed(ALICE, BOB, claim("c", "carol", sha256=OTHER), counted={"alice": "a", "bob": "b"}), REVOKED, Chosen(), "alice", "bob", False,
+    ),
     "by the operator that was asked for": (
-        THREE, policy(revoked=["alice", "bob"]), Chosen(operator="bob"), "bob", "alice carol", True,
+        THREE, policy(revoked=["alice", "bob"]), Chosen(operator="bob"), "bob", "carol", False,
     ),
     "since the moment that was asked for": (
         signed(ALICE, claim("b", "bob", at=NOON - HOUR), CAROL, counted={"alice": "a", "bob": "b", "carol": "c"}),
         policy(revoked=["alice", "bob"]),
         Chosen(since=NOON),
         "alice",
-        "bob carol",
-        True,
+        "carol",
+        False,
     ),
 }  # fmt: skip
 
