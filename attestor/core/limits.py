@@ -18,9 +18,9 @@ _SUBNET_BITS: Final = 64
 
 
 class Rate(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """``burst`` at once, and ``per_minute`` for ever."""
+    """``burst`` at once, and ``per_minute`` for ever; one in 100 minutes is the slowest."""
 
-    per_minute: Annotated[float, Meta(gt=0, le=60_000_000)]
+    per_minute: Annotated[float, Meta(ge=0.01, le=60_000_000)]
     burst: Annotated[int, Meta(ge=1, le=100_000_000)]
 
     @property

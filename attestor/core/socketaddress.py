@@ -20,6 +20,6 @@ def socket_path(address: str) -> str:
     odd = not path.isprintable() or path.endswith("/") or ".." in path.split("/")
     if not path.startswith("/") or odd or len(path.encode()) > _MAX_BYTES:
         raise Rejected(
-            "socket-path", f"{address!r} is no {_PREFIX}/PATH: absolute, without dots, of {_MAX_BYTES} bytes at most."
+            "socket-path", f"{address!r} is no {_PREFIX}/PATH: absolute, without '..', of {_MAX_BYTES} bytes at most."
         )
     return path

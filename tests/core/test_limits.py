@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +64,12 @@ def test_the_rate_is_never_rounded_up():
     rate = Rate(per_minute=7, burst=1)
     assert rate.interval * 7 >= 60 * SECOND
     assert (rate.interval - 1) * 7 < 60 * SECOND
+
+
+@pytest.mark.parametrize("per_minute", [0, -1, 1e-300, 0.009, float("inf"), float("nan")])
+def test_a_rate_that_cannot_be_counted_is_none(per_minute):
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"per_minute": per_minute, "burst": 1}, Rate)
 
 
 @pytest.mark.parametrize(("wait", "said"), [(1, 1), (SECOND, 1), (SECOND + 1, 2), (59 * SECOND, 59)])
