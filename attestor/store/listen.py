@@ -96,11 +96,11 @@ async def _listen(settings: Settings, listener: Listener) -> None:
         connection = await asyncpg.connect(
             settings.dsn, server_settings={"application_name": "attestor listener"}, timeout=10
         )
-    try:
-        lost = asyncio.Event()
-        connection.add_termination_listener(lambda _connection: lost.set())
-        for channel in (_MOVES, _QUEUE, _LOG, _OUTBOX):
-            await connection.add_listener(channel, heard)
-        await lost.wait()
-    finally:
-        await connection.close(timeout=1)
+        try:
+            lost = asyncio.Event()
+            connection.add_termination_listener(lambda _connection: lost.set())
+            for channel in (_MOVES, _QUEUE, _LOG, _OUTBOX):
+                await connection.add_listener(channel, heard)
+            await lost.wait()
+        finally:
+            await connection.close(timeout=1)

@@ -1,5 +1,6 @@
 """The connection pool, and what PostgreSQL's failures mean to a caller."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from typing import Final, TypeAlias
 
 import asyncpg
 
-from attestor.core.errors import Conflict, Unavailable
+from attestor.core.errors import AttestorError, Conflict, Unavailable
 
 # Quoted: the driver's classes are generic in its stubs only.
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -64,23 +65,38 @@ def translated() -> Iterator[None]:
     """Raise our errors for the driver's: a lost race is ``Conflict``, a part that does not answer ``Unavailable``."""
     try:
         yield
-    except (asyncpg.DeadlockDetectedError, asyncpg.SerializationError) as error:
-        raise Conflict("database-race", "Two transactions met; the whole is done anew.") from error
-    except asyncpg.UniqueViolationError as error:
-        raise Conflict("database-race", "Someone else was first; read again.") from error
-    except (asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError) as error:
-        raise Unavailable("database-busy", "The database did not answer in time; try again.") from error
-    # The driver's internal error is what it says when its connection ends between two of its own steps.
-    except (
-        OSError,
-        asyncpg.PostgresConnectionError,
-        asyncpg.InterfaceError,
-        asyncpg.InternalClientError,
-        TimeoutError,
-    ) as error:
-        raise Unavailable("database-unavailable", "The database cannot be reached; try again later.") from error
-    except asyncpg.PostgresError as error:
-        raise Unavailable("database-refused", f"The database refused the statement ({error.sqlstate}).") from error
+    except Exception as error:
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            # What is let go of on the way out may fail too; in a cancellation's place it would be caught, and its task never end.
+            raise asyncio.CancelledError from error
+        ours = _ours(error)
+        if ours is None:
+            raise
+        raise ours from error
+
+
+def _ours(error: Exception) -> AttestorError | None:
+    match error:
+        case asyncpg.DeadlockDetectedError() | asyncpg.SerializationError():
+            return Conflict("database-race", "Two transactions met; the whole is done anew.")
+        case asyncpg.UniqueViolationError():
+            return Conflict("database-race", "Someone else was first; read again.")
+        case asyncpg.LockNotAvailableError() | asyncpg.QueryCanceledError():
+            return Unavailable("database-busy", "The database did not answer in time; try again.")
+        case (
+            OSError()
+            | asyncpg.PostgresConnectionError()
+            | asyncpg.InterfaceError()
+            # What the driver says when its connection ends between two of its own steps.
+            | asyncpg.InternalClientError()
+            | TimeoutError()
+        ):
+            return Unavailable("database-unavailable", "The database cannot be reached; try again later.")
+        case asyncpg.PostgresError():
+            return Unavailable("database-refused", f"The database refused the statement ({error.sqlstate}).")
+        case _:
+            return None
 
 
 async def clock(pool: Pool) -> datetime:

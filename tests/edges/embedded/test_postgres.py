@@ -23,8 +23,10 @@ from attestor.embedded.postgres import start_postgres
 AS_ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not AS_ROOT, reason="only root starts the server as another user")
 LEFT_ALONE = """
-import asyncio, sys, pathlib
+import asyncio, signal, sys, pathlib
 from attestor.embedded.postgres import start_postgres
+# A shell gives what it starts in the background a SIGINT that is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 async def main():
     server = await start_postgres(pathlib.Path(sys.argv[1]), say=lambda _: None)
     print(server.dsn(), flush=True)

@@ -1,10 +1,13 @@
 """Who waits is woken by the hints of its own channel, over one connection."""
 
 import asyncio
+import os
+import signal
 
 import pytest
 
 from attestor.store import listen
+from attestor.store.pool import Settings
 
 RELEASE, OTHER = "01" * 32, "02" * 32
 
@@ -65,3 +68,20 @@ async def test_who_waits_is_told_nothing_and_goes_when_the_time_is_over(listener
     for wait in (listener.moved(RELEASE, 0.01), listener.logged(0.01), listener.enqueued(0.01)):
         await wait
     assert not listener._waiting
+
+
+async def test_it_ends_when_it_is_left_also_where_the_database_does_not_let_its_connection_go(stand):
+    async def backend():
+        return await stand.owner.fetchval(
+            "SELECT pid FROM pg_stat_activity WHERE query = 'LISTEN \"attestor_outbox\"' AND application_name = 'attestor listener'"
+        )
+
+    listening = listen.listening(Settings(stand.dsn("attestor_api")))
+    await listening.__aenter__()
+    await stand.until(backend)
+    stopped = await backend()
+    os.kill(stopped, signal.SIGSTOP)
+    leaving = asyncio.create_task(listening.__aexit__(None, None, None))
+    ended, _ = await asyncio.wait({leaving}, timeout=20)
+    os.kill(stopped, signal.SIGCONT)
+    assert ended == {leaving}
