@@ -1,22 +1,19 @@
-"""What an auditor asks of each log entry, given what the log said before it and what the service gives out: pure rules.
+"""What an auditor keeps of log entries, and asks of policies, signatures and bundles, given what the log said before: pure rules.
 
-Each rule raises ``Rejected`` with what does not hold. A fact that only a signer may state counts by its seal alone; what is
-forged is a finding, and nothing rests on it.
+Each rule raises ``Rejected`` with what does not hold; those of decisions are :mod:`attestor.core.auditdecisions`. A fact that
+only a signer may state counts by its seal alone; what is forged is a finding, and nothing rests on it.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 from attestor.core.approvals import Verify
-from attestor.core.auditrules import refuse_exceptions
+from attestor.core.auditdecisions import Pair, created_of, release_of
 from attestor.core.authorisation import evidence_notation
 from attestor.core.bundle import read_bundle
 from attestor.core.bundlecheck import MeasuredFile, OpenPgpFacts, check_bundle
-from attestor.core.bundlevotes import in_favour_of_entry, overrules
 from attestor.core.contradictions import re_signs
 from attestor.core.dossier import read_dossier, taken_back_in
 from attestor.core.entries import (
@@ -24,24 +21,18 @@ from attestor.core.entries import (
     DecisionEntry,
     Entry,
     LateDissentEntry,
-    NamedPolicy,
     PolicyEntry,
     Received,
     RevocationEntry,
     SignatureEntry,
     WithdrawalEntry,
-    moment,
     read_entry,
 )
 from attestor.core.errors import Missing, Rejected
 from attestor.core.evidence import read_evidence
-from attestor.core.naming import Release, parse_release
 from attestor.core.past import LoggedDecision, LoggedSignature, Receipt, Remembered, WasDecided, was_decided
-from attestor.core.policy import Policy, Tier
-from attestor.core.quorum import evaluate
+from attestor.core.policy import Policy
 
-Pair = tuple[str, bytes]
-"""Operator and payload digest."""
 POLICIES: Final = "policies"
 """The subject of policy entries; revocations have :func:`revocation_of`, all others the ids of releases."""
 
@@ -125,92 +116,11 @@ def refuse_policy(entry: PolicyEntry, before: Iterable[PolicyEntry]) -> None:
             )
 
 
-def refuse_decision_policy(entry: DecisionEntry, before: Iterable[PolicyEntry]) -> None:
-    """Refuse a decision under another policy than the newest that the log names before it: ``policy-unlogged``, ``policy-older``."""
-    logged = {NamedPolicy(serial=known.serial, digest=known.digest) for known in before}
-    if entry.policy not in logged:
-        raise Rejected(
-            "policy-unlogged",
-            f"The decision was made under policy serial {entry.policy.serial} ({entry.policy.digest}), which no signer had logged.",
-        )
-    newest = max(known.serial for known in logged)
-    if entry.policy.serial < newest:
-        raise Rejected(
-            "policy-older",
-            f"The decision was made under policy serial {entry.policy.serial} when serial {newest} was in force.",
-        )
-
-
-def refuse_decision(index: int, entry: DecisionEntry, policy: Policy, remembered: Remembered) -> None:
-    """Refuse what the log alone and the policy show to be wrong with a decision to sign; *remembered* is of before it.
-
-    ``release-differs``, ``tier-differs``, ``decision-undated``, ``decision-unsupported``, ``vote-not-received``,
-    ``withdrawal-not-received``, and what :func:`attestor.core.auditrules.refuse_exceptions` raises.
-    """
-    _, tier = _release_and_tier(entry, policy)
-    _created(entry)
-    if not entry.counted:
-        raise Rejected("decision-unsupported", f"Decision {index} counts nobody.")
-    for vote in entry.counted:
-        if (vote.operator, bytes.fromhex(vote.payload)) not in remembered.received:
-            raise Rejected(
-                "vote-not-received",
-                f"Decision {index} counts the payload {vote.payload} of {vote.operator}, and no entry before it says that this was "
-                "received for the release.",
-            )
-    unlogged = _said_withdrawn(entry) - remembered.withdrawn.keys()
-    if unlogged:
-        operator, payload = min(unlogged)
-        raise Rejected(
-            "withdrawal-not-received",
-            f"Decision {index} leaves out the payload {payload.hex()} of {operator} as withdrawn, and no entry before it says so.",
-        )
-    refuse_exceptions(index, entry, tier, policy)
-
-
-def recount(
-    index: int, entry: DecisionEntry, policy: Policy, remembered: Remembered, bodies: Mapping[Pair, bytes]
-) -> None:
-    """Count again from all attestations that the log names before the decision, by the rules of the policy that it names.
-
-    ``decision-unfounded``, ``decision-miscounted``. *bodies* are the envelopes of every pair that *remembered* names. When a vote
-    came is not in the log, so it is taken to have come in time.
-    """
-    release, tier = _release_and_tier(entry, policy)
-    created = _created(entry)
-    reading = read_evidence(release, [(pair[0], body, created) for pair, body in bodies.items()], (), policy)
-    claims = [claim for claim in reading.claims if (claim.operator, claim.payload_digest) in bodies]
-    withdrawn = _said_withdrawn(entry)
-    # What a key took back that is revoked by now, or has left the policy, is not withdrawn, and counts for nothing.
-    doubted = frozenset(remembered.withdrawn.keys() - withdrawn)
-    decision = evaluate(tier, policy, claims, withdrawn, created, doubted=doubted)
-    founded = in_favour_of_entry(decision, entry)
-    if founded is None:
-        tally = decision.tally
-        raise Rejected(
-            "decision-unfounded",
-            f"The attestations that the log names before decision {index} do not lead to it: {len(tally.agreeing)} operators agree, "
-            f"{tier.threshold} must; {len(tally.dissenting | tally.equivocating)} object, {tier.dissent_limit} may, and approvals are "
-            f"{'' if overrules(entry) else 'not '}named to overrule them.",
-        )
-    stating = {
-        (claim.operator, claim.payload_digest.hex())
-        for claim in claims
-        if claim.sha256 == bytes.fromhex(entry.artifact.sha256)
-    }
-    counted = {vote.operator for vote in entry.counted}
-    agreeing = founded.tally.agreeing
-    if agreeing != counted or not {(vote.operator, vote.payload) for vote in entry.counted} <= stating:
-        raise Rejected(
-            "decision-miscounted",
-            f"Decision {index} counts {', '.join(sorted(counted))}; those who agree are {', '.join(sorted(agreeing))}.",
-        )
-
-
 def refuse_signature(index: int, entry: SignatureEntry, decision: DecisionEntry | None, remembered: Remembered) -> None:
-    """Refuse a signature that rests on no decision of its own: ``decision-missing``, ``decision-differs``, ``release-signed-twice``.
+    """Refuse a signature that rests on no decision of its own, or is one too many (P5).
 
-    *decision* stands at the index that the signature names, and before it; *remembered* is of before the signature.
+    ``decision-missing``, ``decision-differs``, ``signature-twice``, ``release-signed-twice``. *decision* stands at the index that
+    the signature names, and before it; *remembered* is of before the signature.
     """
     if decision is None:
         raise Rejected(
@@ -222,6 +132,12 @@ def refuse_signature(index: int, entry: SignatureEntry, decision: DecisionEntry 
             "decision-differs",
             f"Signature {index} rests on decision {entry.decision}, which is on another request, release, digest or key.",
         )
+    for signed in remembered.signed:
+        if (signed.key, signed.sha256.hex()) == (entry.key, entry.sha256):
+            raise Rejected(
+                "signature-twice",
+                f"Signatures {signed.index} and {index} are of the same bytes by one key: only one of them may leave.",
+            )
     known = {signed.sha256.hex(): signed.index for signed in remembered.signed}
     if known and entry.sha256 not in known and not re_signs(decision):
         other, first = next(iter(known.items()))
@@ -246,7 +162,7 @@ def refuse_bundle(  # noqa: PLR0913 - the check, and what it is held against
     artifact = decided.artifact
     file = MeasuredFile(artifact.size, bytes.fromhex(artifact.sha256), bytes.fromhex(artifact.sha512))
     notation = evidence_notation(policy.origin, policy.log.key.name, decision.index)
-    facts = OpenPgpFacts(_created(decided), decided.key or "", (notation,))
+    facts = OpenPgpFacts(created_of(decided), decided.key or "", (notation,))
     check_bundle(bundle, file=file, policy=policy, log_key=policy.log.key, openpgp=lambda _: facts, approvals=verify)
     evidence = read_dossier(bundle.evidence)
     weighed = {(vote.operator, vote.payload, vote.envelope) for vote in evidence.votes}
@@ -255,7 +171,7 @@ def refuse_bundle(  # noqa: PLR0913 - the check, and what it is held against
         for (operator, payload), receipt in remembered.received.items()
     }
     withdrawals = {one.hex() for envelopes in remembered.withdrawn.values() for one in envelopes}
-    reading = read_evidence(_release(decided), (), bundle.withdrawals, policy)
+    reading = read_evidence(release_of(decided), (), bundle.withdrawals, policy)
     taken_back = reading.unverified(remembered.withdrawn.keys() & remembered.received.keys())
     if (weighed, set(evidence.withdrawals), taken_back_in(evidence)) != (received, withdrawals, taken_back):
         raise Rejected(
@@ -264,49 +180,6 @@ def refuse_bundle(  # noqa: PLR0913 - the check, and what it is held against
             f"{len(received)} and {len(withdrawals)} before its decision, or others; of these, keys that the policy does not know took "
             f"back {len(taken_back)}.",
         )
-
-
-def refuse_envelope(body: bytes, pair: Pair, receipt: Receipt) -> None:
-    """Refuse what is not the attestation that the log names: ``envelope-differs``."""
-    if hashlib.sha256(body).digest() != receipt.envelope:
-        raise Rejected(
-            "envelope-differs",
-            f"The attestation {pair[1].hex()} of {pair[0]} is given out, and is not the one that entry {receipt.index} names.",
-        )
-
-
-def _release(entry: DecisionEntry) -> Release:
-    release = parse_release(entry.release.kind, entry.release.purl, entry.release.file_name)
-    if release.id != entry.release.id:
-        raise Rejected(
-            "release-differs", f"The decision names the release {entry.release.id}; its names are {release.id}'s."
-        )
-    return release
-
-
-def _release_and_tier(entry: DecisionEntry, policy: Policy) -> tuple[Release, Tier]:
-    release = _release(entry)
-    tier = policy.tier_of(release)
-    if (tier.name, tier.signing_key) != (entry.tier, entry.signing_key):
-        raise Rejected(
-            "tier-differs",
-            f"The decision is by the rules of tier {entry.tier}; the policy puts the release into {tier.name}, signed with "
-            f"{tier.signing_key}.",
-        )
-    return release, tier
-
-
-def _created(entry: DecisionEntry) -> datetime:
-    try:
-        return moment(entry.created or "")
-    except ValueError:
-        raise Rejected("decision-undated", "The decision fixes no creation time that a calendar has.") from None
-
-
-def _said_withdrawn(entry: DecisionEntry) -> frozenset[Pair]:
-    return frozenset(
-        (vote.operator, bytes.fromhex(vote.payload)) for vote in entry.not_counted if vote.reason == "withdrawn"
-    )
 
 
 def policy_named(policies: Mapping[str, Policy], serial: int, digest: str) -> Policy:

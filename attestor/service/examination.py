@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from attestor.core import auditing, auditrules
+from attestor.core import auditdecisions, auditing, auditrules
 from attestor.core.auditing import POLICIES, Finding
 from attestor.core.entries import (
     DecisionEntry,
@@ -116,9 +116,9 @@ class Examination:
                 self._found.append(Finding(index, "late-dissent", sentence, notice=True))
 
     def _judge_decision(self, index: int, entry: DecisionEntry, policy: Policy) -> None:
-        auditing.refuse_decision_policy(entry, self._policies(index))
+        auditdecisions.refuse_decision_policy(entry, self._policies(index))
         remembered = self._remembered(entry.release.id, index)
-        auditing.refuse_decision(index, entry, policy, remembered)
+        auditdecisions.refuse_decision(index, entry, policy, remembered)
 
         async def look() -> None:
             bodies = {}
@@ -126,8 +126,8 @@ class Examination:
                 fetched = self._auditor.served.envelope(entry.release.id, pair[0], pair[1].hex())
                 sentence = f"The attestation {pair[1].hex()} of {pair[0]}, which entry {receipt.index} names, is not given out."
                 bodies[pair] = await _given_out(fetched, "envelope-withheld", sentence)
-                auditing.refuse_envelope(bodies[pair], pair, receipt)
-            auditing.recount(index, entry, policy, remembered, bodies)
+                auditdecisions.refuse_envelope(bodies[pair], pair, receipt)
+            auditdecisions.recount(index, entry, policy, remembered, bodies)
 
         self._left.append((index, look))
 

@@ -369,6 +369,12 @@ def two_digests_of_one_release(world):
     assert index == 3
 
 
+def two_signatures_by_one_key(world):
+    released(world)
+    made = making(*AGREED)
+    world.sign(made, world.decide(made))
+
+
 def a_policy_that_was_never_logged(world):
     world.receive(package(), *AGREED)
     world.decide(making(*AGREED, policy=SECOND))
@@ -467,6 +473,7 @@ def what_was_taken_back_counts(world):
         (a_signature_before_its_decision, [("decision-missing", 3)]),
         (a_signature_of_other_bytes, [("decision-differs", 5)]),
         (two_digests_of_one_release, [("decision-unfounded", 7), ("release-signed-twice", 8)]),
+        (two_signatures_by_one_key, [("signature-twice", 6)]),
         (a_policy_that_was_never_logged, [("policy-unlogged", 3)]),
         (back_to_an_older_policy, [("policy-older", 2)]),
         (under_the_older_policy, [("policy-older", 4)]),
@@ -475,7 +482,7 @@ def what_was_taken_back_counts(world):
         (the_signature_is_another, [("bundle-signature", 4)]),
         (the_policy_is_another, [("bundle-policy", 4)]),
         (the_bundle_is_withheld, [("bundle-withheld", 4)]),
-        (the_bundle_is_of_other_entries, [("bundle-other-entries", 4)]),
+        (the_bundle_is_of_other_entries, [("bundle-other-entries", 4), ("signature-twice", 6)]),
         (the_evidence_leaves_out_a_vote, [("evidence-differs", 5)]),
         (the_evidence_leaves_out_a_withdrawal, [("evidence-differs", 5)]),
         (what_was_taken_back_counts, [("decision-unfounded", 5), ("evidence-differs", 6)]),
