@@ -6,14 +6,8 @@ from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from attestor.core.approvals import (
-    NAMESPACE,
-    ApprovalDocument,
-    Given,
-    encode_approval,
-    encode_manifest,
-    rules_digest,
-)
+from attestor.core.approvaldocuments import NAMESPACE, ApprovalDocument, encode_approval, encode_manifest
+from attestor.core.approvals import Given, rules_digest
 
 REQUEST = "11111111-2222-4333-8444-555555555555"
 

@@ -7,7 +7,7 @@ from functools import cache, cached_property
 
 import msgspec
 
-from attestor.core.approvals import read_approval
+from attestor.core.approvaldocuments import read_approval
 from attestor.core.authorisation import evidence_notation, named_release
 from attestor.core.bundle import Bundle, LoggedEntry, bundled_release
 from attestor.core.bundlecheck import MeasuredFile, OpenPgpFacts, check_bundle

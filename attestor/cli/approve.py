@@ -136,7 +136,7 @@ def _approve_many(  # noqa: PLR0913, PLR0917 - one argument per flag
     person: _Approver, manifest: bytes, tier: str, action: Action, reason: str, hours: int | None, *, as_json: bool
 ) -> None:
     from attestor.client.approvals import draft, everything_wanted, tier_of
-    from attestor.core.approvals import read_manifest
+    from attestor.core.approvaldocuments import read_manifest
 
     pairs = read_manifest(manifest)
 

@@ -12,15 +12,15 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from attestor.client.calls import AttestorClient
-from attestor.core.approvals import (
+from attestor.core.approvaldocuments import (
     ApprovalDocument,
     Pair,
     RevocationDocument,
     encode_approval,
     encode_manifest,
     encode_revocation,
-    rules_digest,
 )
+from attestor.core.approvals import rules_digest
 from attestor.core.approvalwire import ActionName, Terms, TierView, WantedApproval
 from attestor.core.entries import moment_text
 from attestor.core.errors import Missing, Rejected

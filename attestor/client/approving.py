@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from attestor.core.approvals import NAMESPACE
+from attestor.core.approvaldocuments import NAMESPACE
 from attestor.core.errors import Missing, Rejected, Unavailable
 from attestor.core.sshsig import read_ssh_key
 

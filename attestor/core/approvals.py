@@ -1,7 +1,6 @@
-"""Approvals: what people sign to let an exception through, and whose count for one request (P7, design §7).
+"""Approvals as they are handed in: who gave them, and whose count for one request (P7, design §7).
 
-What is signed is the line ``attestor approval v1`` and RFC 8785 JSON. It is bound to the instance, one action, the exact bytes
-(or a manifest of them), the rules of the tier as they were, a window of time, and a nonce; it is spent once, by the decision
+An approval is bound to everything that was signed (:mod:`attestor.core.approvaldocuments`), and spent once, by the decision
 entry that names it. No approval lowers the threshold: agreement is counted before any is looked at.
 """
 
@@ -10,74 +9,23 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Annotated, Final, Literal
-
-import msgspec
-from msgspec import Meta
+from typing import Final
 
 from attestor.core import canonical
-from attestor.core.entries import Hex32, Moment, OperatorName, SpentApproval, Uuid, moment
-from attestor.core.errors import Forbidden, Malformed, Rejected, TooLarge
+from attestor.core.approvaldocuments import (
+    MAX_DOCUMENT_BYTES,
+    MAX_SIGNATURE_BYTES,
+    ApprovalDocument,
+    Pair,
+    RevocationDocument,
+    read_approval,
+    read_manifest,
+    read_revocation,
+)
+from attestor.core.entries import SpentApproval
+from attestor.core.errors import Forbidden, Rejected, TooLarge
 from attestor.core.policy import ApproverKey, Policy, Tier
 from attestor.core.tierrules import Action
-from attestor.core.wire import Sha256Hex
-
-NAMESPACE: Final = "approval@attestor"
-"""Of SSH signatures (OpenSSH PROTOCOL.sshsig)."""
-MAX_MANIFEST: Final = 10_000
-"""Pairs of release and digest that one approval may carry."""
-MAX_MANIFEST_BYTES: Final = 2 << 20
-MAX_DOCUMENT_BYTES: Final = 4096
-MAX_SIGNATURE_BYTES: Final = 16384
-_APPROVAL: Final = b"attestor approval v1\n"
-_REVOCATION: Final = b"attestor approval revocation v1\n"
-
-
-class _Signed(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    pass
-
-
-class ApprovalDocument(_Signed, frozen=True, kw_only=True, omit_defaults=True):
-    """What one person approves: either one request's release and digest, or all pairs of a manifest."""
-
-    origin: OperatorName
-    """The instance; an approval counts nowhere else."""
-    action: Literal["release", "downgrade", "re-sign", "dispute", "quota"]
-    tier: OperatorName
-    rules: Sha256Hex
-    """:func:`rules_digest` of the tier: after a change of its rules nobody has approved anything."""
-    reason: Sha256Hex
-    """SHA-256 of the reason that the approver gave, in UTF-8."""
-    not_before: Moment
-    until: Moment
-    """The decision's time must lie in this window, its end excluded."""
-    nonce: Hex32
-    request: Uuid | None = None
-    release: Sha256Hex | None = None
-    digest: Sha256Hex | None = None
-    manifest: Sha256Hex | None = None
-    """SHA-256 of the manifest (:func:`encode_manifest`), in the place of request, release and digest."""
-
-
-class RevocationDocument(_Signed, frozen=True, kw_only=True):
-    """An approver takes an approval back that is not spent yet."""
-
-    origin: OperatorName
-    approval: Sha256Hex
-    """SHA-256 of what was signed."""
-    nonce: Hex32
-
-
-class _Manifest(_Signed, frozen=True, kw_only=True, array_like=False):
-    releases: Annotated[tuple[tuple[Sha256Hex, Sha256Hex], ...], Meta(min_length=1, max_length=MAX_MANIFEST)]
-
-
-_DOCUMENTS: Final = msgspec.json.Decoder(ApprovalDocument)
-_REVOCATIONS: Final = msgspec.json.Decoder(RevocationDocument)
-_MANIFESTS: Final = msgspec.json.Decoder(_Manifest)
-
-Pair = tuple[str, str]
-"""Release id and SHA-256 of the bytes, both lower-case hex."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,66 +63,14 @@ Verify = Callable[[ApproverKey, bytes, bytes, datetime], None]
 """(key, signature, what was signed, at): raises ``AttestorError`` unless the signature is that key's."""
 
 
-def encode_approval(document: ApprovalDocument) -> bytes:
-    """The bytes to sign."""
-    return _APPROVAL + canonical.encode(msgspec.to_builtins(document))
-
-
-def encode_revocation(document: RevocationDocument) -> bytes:
-    """The bytes to sign."""
-    return _REVOCATION + canonical.encode(document)
-
-
-def encode_manifest(pairs: Iterable[Pair]) -> bytes:
-    """A manifest of these pairs, each once, in order. Raises ``TooLarge`` ``manifest-too-large``."""
-    ordered = tuple(sorted(set(pairs)))
-    if len(ordered) > MAX_MANIFEST:
-        raise TooLarge("manifest-too-large", f"The manifest has {len(ordered)} pairs; {MAX_MANIFEST} are the limit.")
-    return canonical.encode(_Manifest(releases=ordered))
-
-
-def read_approval(signed: bytes) -> ApprovalDocument:
-    """Raises ``Malformed`` ``approval-malformed`` for any other form than the one that :func:`encode_approval` writes."""
-    read = canonical.decode(_body(signed, _APPROVAL), _DOCUMENTS, "approval-malformed", "approval")
-    canonical.refuse_other_spelling(signed, encode_approval(read), "approval-malformed", "approval")
-    single = (read.request, read.release, read.digest)
-    if (None in single) == (read.manifest is None) or (read.manifest is not None and single != (None, None, None)):
-        raise Malformed(
-            "approval-malformed", "An approval names a request, release and digest, or a manifest, and not both."
-        )
-    _window(read)
-    return read
-
-
-def read_revocation(signed: bytes) -> RevocationDocument:
-    """Raises ``Malformed`` ``approval-malformed``."""
-    read = canonical.decode(_body(signed, _REVOCATION), _REVOCATIONS, "approval-malformed", "approval's revocation")
-    canonical.refuse_other_spelling(signed, encode_revocation(read), "approval-malformed", "approval's revocation")
-    return read
-
-
-@lru_cache(maxsize=16)
-def read_manifest(raw: bytes) -> frozenset[Pair]:
-    """Raises ``Malformed`` ``manifest-malformed``, ``TooLarge`` ``manifest-too-large``."""
-    if len(raw) > MAX_MANIFEST_BYTES:
-        raise TooLarge("manifest-too-large", f"The manifest has {len(raw)} bytes; {MAX_MANIFEST_BYTES} are the limit.")
-    read = canonical.decode(raw, _MANIFESTS, "manifest-malformed", "manifest")
-    pairs = frozenset(read.releases)
-    canonical.refuse_other_spelling(raw, encode_manifest(pairs), "manifest-malformed", "manifest")
-    return pairs
-
-
 def verified(given: Given, policy: Policy, verify: Verify, at: datetime) -> Approval:
     """Verify, then read, one approval under *policy* at *at* (aware).
 
     Raises ``Forbidden`` ``approver-unknown``, ``approver-key-…``; ``Rejected`` ``approval-…``; ``Malformed``; ``TooLarge``.
     """
-    key = approver_key(given.key, policy, at)
-    _refuse_too_large(given)
-    verify(key, given.signature, given.document, at)
+    key = _whose(given, policy, verify, at)
     document = read_approval(given.document)
-    if document.origin != policy.origin:
-        raise _of_other_origin(document.origin, policy)
+    _refuse_other_origin(document.origin, policy)
     return Approval(given, document, key.approver, policy.persons[key.approver], _pairs(given, document))
 
 
@@ -183,17 +79,21 @@ def verified_revocation(given: Given, policy: Policy, verify: Verify, at: dateti
 
     Raises ``Forbidden`` ``approver-unknown``, ``approver-key-…``; ``Rejected`` ``approval-…``; ``Malformed``; ``TooLarge``.
     """
-    key = approver_key(given.key, policy, at)
-    _refuse_too_large(given)
-    verify(key, given.signature, given.document, at)
+    key = _whose(given, policy, verify, at)
     document = read_revocation(given.document)
-    if document.origin != policy.origin:
-        raise _of_other_origin(document.origin, policy)
+    _refuse_other_origin(document.origin, policy)
     return document, key.approver
 
 
-def approver_key(fingerprint: str, policy: Policy, at: datetime) -> ApproverKey:
-    """The key, if it counts at *at*. Raises ``Forbidden`` ``approver-unknown``, ``approver-key-revoked`` and so on."""
+def _whose(given: Given, policy: Policy, verify: Verify, at: datetime) -> ApproverKey:
+    """The key that signed it, before anything of it is read."""
+    key = _counting_key(given.key, policy, at)
+    _refuse_too_large(given)
+    verify(key, given.signature, given.document, at)
+    return key
+
+
+def _counting_key(fingerprint: str, policy: Policy, at: datetime) -> ApproverKey:
     key = policy.approver_keys.get(fingerprint)
     if key is None:
         raise Forbidden("approver-unknown", "The policy lists no approver with this key.")
@@ -279,7 +179,7 @@ def why_for_nobody(approval: Approval, *, tier: Tier, policy: Policy, at: dateti
         return "approval-elsewhere"
     if document.rules != rules_digest(tier, policy):
         return "approval-rules-changed"
-    begin, end = _window(document)
+    begin, end = document.window()
     if not begin <= at < end:
         return "approval-out-of-window"
     if tier.approvals is None or end - begin > timedelta(hours=tier.approvals.hours):
@@ -307,13 +207,6 @@ def _first(people: Mapping[str, Approval], needed: int) -> tuple[Approval, ...]:
     return tuple(sorted(people.values(), key=_in_order))[:needed]
 
 
-def _window(document: ApprovalDocument) -> tuple[datetime, datetime]:
-    try:
-        return moment(document.not_before), moment(document.until)
-    except ValueError:
-        raise Malformed("approval-malformed", "The approval's window has a time that no calendar has.") from None
-
-
 def _pairs(given: Given, document: ApprovalDocument) -> frozenset[Pair]:
     brought = hashlib.sha256(given.manifest).hexdigest() if given.manifest is not None else None
     if brought != document.manifest:
@@ -326,14 +219,6 @@ def _pairs(given: Given, document: ApprovalDocument) -> frozenset[Pair]:
     return read_manifest(given.manifest or b"")
 
 
-def _body(signed: bytes, prefix: bytes) -> bytes:
-    if not signed.startswith(prefix):
-        raise Malformed(
-            "approval-malformed", f"What was signed does not begin with the line {prefix.decode().strip()!r}."
-        )
-    return signed[len(prefix) :]
-
-
 def _refuse_too_large(given: Given) -> None:
     for what, raw, limit in (
         ("document", given.document, MAX_DOCUMENT_BYTES),
@@ -343,8 +228,9 @@ def _refuse_too_large(given: Given) -> None:
             raise TooLarge("approval-too-large", f"The approval's {what} has {len(raw)} bytes; {limit} are the limit.")
 
 
-def _of_other_origin(origin: str, policy: Policy) -> Rejected:
-    return Rejected("approval-origin", f"What was signed is for {origin}; this is {policy.origin}.")
+def _refuse_other_origin(origin: str, policy: Policy) -> None:
+    if origin != policy.origin:
+        raise Rejected("approval-origin", f"What was signed is for {origin}; this is {policy.origin}.")
 
 
 def spent_of(approvals: Iterable[Approval]) -> tuple[SpentApproval, ...]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from attestor.core.approvals import Approval, Given, read_approval, rules_digest, why_for_nobody
+from attestor.core.approvaldocuments import read_approval
+from attestor.core.approvals import Approval, Given, rules_digest, why_for_nobody
 from attestor.core.approvalwire import ApprovalView, EvidenceLink, QuotaView, Terms, TierView, WantedApproval
 from attestor.core.claims import Claim
 from attestor.core.entries import moment

@@ -5,7 +5,7 @@ from typing import Annotated, Final, Literal
 
 from msgspec import Meta
 
-from attestor.core.approvals import MAX_DOCUMENT_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
+from attestor.core.approvaldocuments import MAX_DOCUMENT_BYTES, MAX_MANIFEST_BYTES, MAX_SIGNATURE_BYTES
 from attestor.core.wire import Answer, Artifact, Ask, DecisionView, ReleaseName
 
 MAX_REASON_BYTES: Final = 4096

@@ -13,7 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from attestor.core import canonical
-from attestor.core.approvals import Given, read_approval
+from attestor.core.approvaldocuments import read_approval
+from attestor.core.approvals import Given
 from attestor.core.claims import Claim
 from attestor.core.entries import Code, CountedVote, OperatorName, UncountedVote
 from attestor.core.errors import Malformed

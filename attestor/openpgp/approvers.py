@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from attestor.core.approvals import NAMESPACE
+from attestor.core.approvaldocuments import NAMESPACE
 from attestor.core.errors import Rejected
 from attestor.core.policy import ApproverKey
 from attestor.core.sshsig import SshKey, read_ssh_key, verify_ssh

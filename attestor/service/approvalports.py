@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
-from attestor.core.approvals import Approval, Pair
+from attestor.core.approvaldocuments import Pair
+from attestor.core.approvals import Approval
 from attestor.core.approvalviews import ApprovalRecord
 from attestor.core.naming import Release
 from attestor.core.requests import SigningRequest

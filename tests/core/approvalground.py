@@ -3,7 +3,8 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
 
-from attestor.core.approvals import Approval, Asking, Given, encode_approval, read_approval
+from attestor.core.approvaldocuments import encode_approval, read_approval
+from attestor.core.approvals import Approval, Asking, Given
 from attestor.core.entries import moment
 from attestor.core.policy import ApproverKey
 from attestor.core.tierrules import ApprovalRules

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from attestor.core import canonical
-from attestor.core.approvals import (
+from attestor.core.approvaldocuments import (
     MAX_MANIFEST,
     MAX_MANIFEST_BYTES,
     ApprovalDocument,

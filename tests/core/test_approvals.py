@@ -10,17 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attestor.core.approvals import (
-    Given,
-    encode_approval,
-    encode_manifest,
-    granted,
-    read_given,
-    rules_digest,
-    spent_of,
-    verified,
-    why_not,
-)
+from attestor.core.approvaldocuments import encode_approval, encode_manifest
+from attestor.core.approvals import Given, granted, read_given, rules_digest, spent_of, verified, why_not
 from attestor.core.errors import AttestorError, Rejected
 from attestor.core.naming import Kind
 from attestor.core.policy import PurlPattern, Tier

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from attestor.core.approvals import Given, read_approval
+from attestor.core.approvaldocuments import read_approval
+from attestor.core.approvals import Given
 from attestor.core.approvalviews import ApprovalRecord, approval_view, period_of, tier_view
 from attestor.core.obstacles import HELD, LIFTED_BY
 from attestor.core.tierrules import Action

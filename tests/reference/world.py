@@ -16,7 +16,7 @@ from uuid import UUID
 from attestor.anchor import recall, rules
 from attestor.anchor.anchorfile import Anchor
 from attestor.anchor.folding import Fold
-from attestor.core import approvals, entries
+from attestor.core import approvaldocuments, approvals, entries
 from attestor.core.authorisation import Judgement, authorise
 from attestor.core.entries import moment_text
 from attestor.core.lifecycle import State
@@ -211,11 +211,11 @@ class World:
             pairs = tuple(sorted({*pairs, *others} if not wrong.get("left_out") else set(others) - set(pairs)))
             if not pairs:
                 return
-            manifest = approvals.encode_manifest(pairs)
+            manifest = approvaldocuments.encode_manifest(pairs)
             named = {"manifest": hashlib.sha256(manifest).hexdigest()}
         self.number += 1
-        document = approvals.encode_approval(
-            approvals.ApprovalDocument(
+        document = approvaldocuments.encode_approval(
+            approvaldocuments.ApprovalDocument(
                 origin=wrong.get("origin", ORIGIN),
                 action=action,
                 tier=tier.name,

@@ -4,15 +4,14 @@ import hashlib
 import secrets
 from datetime import UTC, datetime, timedelta
 
-from attestor.core.approvals import (
+from attestor.core.approvaldocuments import (
     ApprovalDocument,
-    Given,
     RevocationDocument,
     encode_approval,
     encode_manifest,
     encode_revocation,
-    rules_digest,
 )
+from attestor.core.approvals import Given, rules_digest
 from attestor.core.entries import moment_text
 from attestor.core.policyfile import parse_policy
 from tests.approvers import fingerprint, ssh_line, ssh_sign

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import pytest_asyncio
 
-from attestor.core.approvals import MAX_MANIFEST, encode_manifest
+from attestor.core.approvaldocuments import MAX_MANIFEST, encode_manifest
 from attestor.core.entries import moment_text
 from attestor.core.errors import Conflict, Exhausted, Forbidden, Malformed, Missing, OverRate, Rejected
 from attestor.core.limits import Rate

@@ -16,8 +16,9 @@ import pytest_asyncio
 from attestor.anchor.auditbook import FileAuditBook
 from attestor.app.clock import now
 from attestor.app.offline import Given, Holds, verify_files
-from attestor.core.approvals import NAMESPACE, ApprovalDocument, encode_approval, rules_digest
+from attestor.core.approvaldocuments import NAMESPACE, ApprovalDocument, encode_approval
 from attestor.core.approvals import Given as Approval
+from attestor.core.approvals import rules_digest
 from attestor.core.bundle import encode_bundle, read_bundle
 from attestor.core.entries import moment_text, read_entry
 from attestor.core.errors import Rejected

@@ -20,7 +20,7 @@ from attestor.api.listeners import Listener, serve
 from attestor.cli.output import Exit
 from attestor.client.approving import ssh_fingerprint
 from attestor.client.calls import AttestorClient
-from attestor.core.approvals import read_approval, read_manifest
+from attestor.core.approvaldocuments import read_approval, read_manifest
 from attestor.core.strictjson import decode_base64
 from tests.edges.cli.conftest import attestor, program  # noqa: F401 - the program, as people run it
 from tests.edges.openpgp.test_approving import MADE, Keyring

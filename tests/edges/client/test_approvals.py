@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from attestor.client.approvals import draft, draft_revocation, everything_wanted, look, manifest_of, tier_of
-from attestor.core.approvals import read_approval, read_manifest, read_revocation
+from attestor.core.approvaldocuments import read_approval, read_manifest, read_revocation
 from attestor.core.approvalwire import Terms, TierPage, TierView, WantedApproval, WantedPage
 from attestor.core.entries import moment
 from attestor.core.errors import Missing, Rejected

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from attestor.client.approving import MAX_SAID, gpg_fingerprint, sign_with_gpg, sign_with_ssh
-from attestor.core.approvals import NAMESPACE
+from attestor.core.approvaldocuments import NAMESPACE
 from attestor.core.errors import Rejected, Unavailable
 from attestor.core.sshsig import read_ssh_key, verify_ssh
 from attestor.openpgp.approving import OpenPgpApprover

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from attestor.core.approvals import NAMESPACE
+from attestor.core.approvaldocuments import NAMESPACE
 from attestor.core.errors import AttestorError, Malformed, Rejected, TooLarge
 from attestor.core.policy import ApproverKey
 from attestor.openpgp.approvers import Approvers

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from attestor.core.approvals import ApprovalDocument, Given, encode_approval
+from attestor.core.approvaldocuments import ApprovalDocument, encode_approval
+from attestor.core.approvals import Given
 from attestor.core.dossier import dossier
 from attestor.core.entries import SpentApproval
 from attestor.core.errors import Unavailable
