@@ -5,23 +5,27 @@ past it; 3. the HSM signs, the signature is verified; 4. it is kept for everybod
 without a signature, and the next canary is another one.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from attestor.core.canary import LoggedCanary, permit_canary
-from attestor.core.entries import CanaryEntry, moment_text, outgoing, seal_entry
+from attestor.core.entries import CanaryEntry, moment_text
+from attestor.core.entrybytes import outgoing, seal_entry
 from attestor.core.errors import AttestorError, Halted, Unavailable
 from attestor.core.seal import Seal
 from attestor.service.conclude import INCLUDED_SECONDS
 from attestor.service.keyports import Canary, CanaryClock, CanaryKey, KeyBook
 from attestor.service.past import Past, within
-from attestor.service.sign import refuse_wrong_clock
+from attestor.service.sign import MAX_CLOCK_SKEW, refuse_wrong_clock
 from attestor.service.signports import Queue
 
 AT_MOST_EVERY: Final = timedelta(seconds=10)
 """Whoever has the database in hand can ask for canaries without end: each costs a log entry and a call."""
+_DOUBLED_TIMES: Final = 6
+"""How often that time is doubled, each time one cannot be made, unless somebody asks: a device that is away overnight fills no log."""
 
 
 @dataclass(slots=True)
@@ -38,6 +42,7 @@ class Canaries:
     now: Callable[[], datetime]
     interval: timedelta
     _tried: dict[str, datetime] = field(default_factory=dict)
+    _failures: Counter[str] = field(default_factory=Counter)
 
     async def make_due(self) -> dict[str, AttestorError | None]:
         """Make those that are due; by key name, what kept one from being made.
@@ -84,17 +89,23 @@ class Canaries:
         except Halted:
             raise
         except AttestorError as error:
+            self._failures[name] += 1
             return error
+        del self._failures[name]
         return None
 
     def _is_due(self, name: str, key: CanaryKey, clock: CanaryClock) -> bool:
         tried = self._tried.get(name)
-        if tried is not None and abs(self.now() - tried) < AT_MOST_EVERY:
+        if tried is not None and abs(self.now() - tried) < self._pause(name, tried, clock):
             return False
         made = clock.made.get(key.fingerprint)
         if made is None or clock.now - made >= self.interval:
             return True
         return clock.wanted is not None and clock.wanted > made
+
+    def _pause(self, name: str, tried: datetime, clock: CanaryClock) -> timedelta:
+        asked = clock.wanted is not None and clock.wanted > tried - MAX_CLOCK_SKEW
+        return AT_MOST_EVERY if asked else AT_MOST_EVERY * 2 ** min(self._failures[name], _DOUBLED_TIMES)
 
 
 async def _refuse_held(key: CanaryKey) -> None:

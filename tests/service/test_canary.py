@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 
 import nethsm
@@ -12,14 +13,17 @@ from attestor.app.canarycheck import check_canary
 from attestor.app.clock import now
 from attestor.app.release_key import CanaryUserKey
 from attestor.core.canary import CANARY
-from attestor.core.entries import CanaryEntry, outgoing, read_entry, seal_entry
+from attestor.core.entries import CanaryEntry
+from attestor.core.entrybytes import outgoing, read_entry, seal_entry
 from attestor.core.errors import Halted, Rejected
+from attestor.core.obstacles import NotNow
 from attestor.core.secret import Secret
 from attestor.embedded.device import emulator
 from attestor.openpgp.certificate import parse_certificate
 from attestor.openpgp.signature import verify_signature
 from attestor.service import canary
 from attestor.service.canary import Canaries
+from attestor.service.keyports import CanaryClock
 from attestor.store.keybook import PostgresKeyBook, want_canaries
 from attestor.store.ledger import PostgresLedger
 from attestor.store.listen import Listener
@@ -172,6 +176,43 @@ async def test_a_key_that_cannot_sign_is_found_by_its_canary_alone(ground, signe
         "debs": None,
         "isos": None,
     }
+
+
+class Away:
+    """A key whose device is not there, and the database's side of it."""
+
+    fingerprint = "A" * 40
+
+    def __init__(self):
+        self.moment, self.wanted, self.tried = now(), None, []
+
+    def now(self):
+        return self.moment
+
+    async def held(self):
+        self.tried.append(self.moment)
+        return NotNow("hsm-unreachable", "It is away.")
+
+    async def canary_clock(self):
+        return CanaryClock(self.moment, self.wanted, {})
+
+
+async def test_what_cannot_be_made_is_tried_less_and_less_often_and_at_once_when_somebody_asks():
+    away = Away()
+    canaries = Canaries({"packages": away}, away, None, None, None, "signer-1", away.now, timedelta(hours=1))
+
+    async def pass_by(seconds):
+        for _ in range(seconds):
+            await canaries.make_due()
+            away.moment += timedelta(seconds=1)
+
+    await pass_by(3000)
+    between = [(later - earlier).total_seconds() for earlier, later in pairwise(away.tried)]
+    assert between == [20, 40, 80, 160, 320, 640, 640, 640]
+    away.wanted, tries = away.moment, len(away.tried)
+    await pass_by(30)
+    # Once more than it was asked for, because the two clocks may differ.
+    assert [(each - away.wanted).total_seconds() for each in away.tried[tries:]] == [0, 10]
 
 
 async def test_what_the_log_does_not_prove_halts_before_the_device_is_asked(signer, monkeypatch):
