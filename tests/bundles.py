@@ -19,11 +19,9 @@ from attestor.core.entries import (
     NamedPolicy,
     SignatureEntry,
     SpentApproval,
-    encode_entry,
     moment_text,
-    received_entries,
-    seal_entry,
 )
+from attestor.core.entrybytes import encode_entry, received_entries, seal_entry
 from attestor.core.evidence import read_evidence
 from attestor.core.past import LoggedDecision
 from attestor.core.policyfile import parse_policy

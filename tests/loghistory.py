@@ -14,10 +14,8 @@ from attestor.core.entries import (
     PolicyEntry,
     SignatureEntry,
     WithdrawalEntry,
-    encode_entry,
-    received_entries,
-    seal_entry,
 )
+from attestor.core.entrybytes import encode_entry, received_entries, seal_entry
 from attestor.core.naming import parse_release
 from tests.logkeys import seal
 

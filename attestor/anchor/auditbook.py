@@ -12,7 +12,8 @@ from typing import Final
 
 from attestor.anchor import rules
 from attestor.core.auditing import Finding, decided_of
-from attestor.core.entries import DecisionEntry, read_entry
+from attestor.core.entries import DecisionEntry
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import AttestorError, Conflict, Rejected, Unavailable
 from attestor.core.past import RulesPast, RulesQuestion, WasDecided, WasRevoked
 

@@ -3,7 +3,8 @@
 import sqlite3
 from typing import Final
 
-from attestor.core.entries import DecisionEntry, read_entry
+from attestor.core.entries import DecisionEntry
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import Malformed
 from attestor.core.past import NOTHING, LoggedDecision, LoggedSignature, Receipt, Remembered
 from attestor.core.tlog.merkle import Frontier

@@ -26,8 +26,8 @@ from attestor.core.entries import (
     RevocationEntry,
     SignatureEntry,
     WithdrawalEntry,
-    read_entry,
 )
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import Missing, Rejected
 from attestor.core.evidence import read_evidence
 from attestor.core.past import LoggedDecision, LoggedSignature, Receipt, Remembered, WasDecided, was_decided

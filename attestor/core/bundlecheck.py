@@ -18,7 +18,8 @@ from attestor.core.bundleapprovals import approved
 from attestor.core.bundleplace import place, refuse
 from attestor.core.bundleproof import Proven, proven_in, witnessed
 from attestor.core.bundlevotes import Weighed, agreement, weighed_in
-from attestor.core.entries import DecisionEntry, NamedPolicy, SignatureEntry, moment, read_entry, verify_seal
+from attestor.core.entries import DecisionEntry, NamedPolicy, SignatureEntry, moment
+from attestor.core.entrybytes import read_entry, verify_seal
 from attestor.core.naming import Release, parse_release
 from attestor.core.policy import Policy, Tier
 from attestor.core.quorum import Reached

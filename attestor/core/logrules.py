@@ -11,18 +11,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from attestor.core.contradictions import re_signs, refuse_forked_policy, refuse_second_digest
-from attestor.core.entries import (
-    DecisionEntry,
-    Entry,
-    PolicyEntry,
-    Received,
-    RevocationEntry,
-    SignatureEntry,
-    is_signers,
-    outgoing_of,
-    read_entry,
-    verify_seal,
-)
+from attestor.core.entries import DecisionEntry, Entry, PolicyEntry, Received, RevocationEntry, SignatureEntry
+from attestor.core.entrybytes import is_signers, outgoing_of, read_entry, verify_seal
 from attestor.core.errors import AttestorError, Halted, Malformed, Rejected
 from attestor.core.past import LoggedSignature, PolicySeen
 from attestor.core.seal import SealRing

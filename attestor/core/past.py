@@ -19,11 +19,9 @@ from attestor.core.entries import (
     Sealed,
     SignatureEntry,
     WithdrawalEntry,
-    is_signers,
     moment,
-    read_entry,
-    verify_seal,
 )
+from attestor.core.entrybytes import is_signers, read_entry, verify_seal
 from attestor.core.errors import Halted, Rejected
 from attestor.core.naming import Release, parse_release
 from attestor.core.quota import Period, Window

@@ -25,7 +25,8 @@ from attestor.core.approvals import (
 )
 from attestor.core.approvalviews import ApprovalRecord, approval_view
 from attestor.core.approvalwire import MAX_REASON_BYTES, ApprovalView
-from attestor.core.entries import RevocationEntry, outgoing_of
+from attestor.core.entries import RevocationEntry
+from attestor.core.entrybytes import outgoing_of
 from attestor.core.errors import Conflict, Forbidden, Missing, Rejected, TooLarge
 from attestor.core.lifecycle import State
 from attestor.core.limits import peer_of

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from attestor.core.bundle import Bundle, LoggedEntry, bundled_release, encode_bundle
 from attestor.core.dossier import manifests_named, read_dossier
-from attestor.core.entries import DecisionEntry, NamedArtifact, SignatureEntry, read_entry
+from attestor.core.entries import DecisionEntry, NamedArtifact, SignatureEntry
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import Missing, Rejected, Unavailable
 from attestor.core.naming import parse_release
 from attestor.core.policy import Policy

@@ -5,16 +5,8 @@ from typing import Final
 
 from attestor.core.authorisation import Judgement
 from attestor.core.dossier import Dossier, counted_votes, dossier, not_counted_votes
-from attestor.core.entries import (
-    MAX_NOT_COUNTED,
-    DecisionEntry,
-    Outgoing,
-    PolicyEntry,
-    SignatureEntry,
-    moment_text,
-    outgoing,
-    seal_entry,
-)
+from attestor.core.entries import MAX_NOT_COUNTED, DecisionEntry, PolicyEntry, SignatureEntry, moment_text
+from attestor.core.entrybytes import Outgoing, outgoing, seal_entry
 from attestor.core.errors import Conflict, Halted, Unavailable
 from attestor.core.evidence import Reading
 from attestor.core.obstacles import Never, NotNow

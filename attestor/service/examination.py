@@ -6,17 +6,8 @@ from typing import Final
 
 from attestor.core import auditdecisions, auditing, auditrules
 from attestor.core.auditing import POLICIES, Finding
-from attestor.core.entries import (
-    DecisionEntry,
-    Entry,
-    LateDissentEntry,
-    PolicyEntry,
-    RevocationEntry,
-    SignatureEntry,
-    is_signers,
-    read_entry,
-    verify_seal,
-)
+from attestor.core.entries import DecisionEntry, Entry, LateDissentEntry, PolicyEntry, RevocationEntry, SignatureEntry
+from attestor.core.entrybytes import is_signers, read_entry, verify_seal
 from attestor.core.errors import Missing, Rejected, Unavailable
 from attestor.core.past import LoggedDecision, Remembered, WasRevoked
 from attestor.core.policy import Policy

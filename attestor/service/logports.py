@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.past import Fact, Remembered, RulesPast, RulesQuestion
 from attestor.core.tlog.checkpoint import Checkpoint
 from attestor.core.tlog.merkle import Frontier, TileNode

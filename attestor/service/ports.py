@@ -9,7 +9,7 @@ from uuid import UUID
 
 from attestor.core.approvals import Given
 from attestor.core.claims import Claim
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
 from attestor.core.requests import SigningRequest

@@ -10,7 +10,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from attestor.core.entries import Outgoing, Received, SignatureEntry, WithdrawalEntry, outgoing_of, read_entry
+from attestor.core.entries import Received, SignatureEntry, WithdrawalEntry
+from attestor.core.entrybytes import Outgoing, outgoing_of, read_entry
 from attestor.core.errors import Malformed, Missing, Rejected
 from attestor.core.tlog.checkpoint import Checkpoint, open_checkpoint
 from attestor.core.tlog.merkle import EMPTY, Frontier, TileNode, completed_nodes, leaf_hash

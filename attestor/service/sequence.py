@@ -7,7 +7,7 @@ commit. Nobody sees a checkpoint before it is durable, and whoever dies on the w
 from collections.abc import Sequence
 from typing import Final
 
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.errors import Conflict
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import Frontier, completed_nodes, leaf_hash

@@ -9,7 +9,7 @@ from typing import Protocol
 from attestor.core.approvals import Given
 from attestor.core.authorisation import Authorisation
 from attestor.core.claims import Claim
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.hashstate import Hasher
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State

@@ -13,11 +13,9 @@ from attestor.core.entries import (
     LateDissentEntry,
     NamedArtifact,
     NamedPolicy,
-    Outgoing,
     WithdrawalEntry,
-    outgoing_of,
-    received_entries,
 )
+from attestor.core.entrybytes import Outgoing, outgoing_of, received_entries
 from attestor.core.lifecycle import State
 from attestor.core.policy import Policy
 from attestor.core.requests import SigningRequest

@@ -5,7 +5,8 @@ from contextlib import suppress
 from typing import Final, TypeVar
 
 from attestor.core.dossier import manifests_named, read_dossier
-from attestor.core.entries import DecisionEntry, SignatureEntry, read_entry
+from attestor.core.entries import DecisionEntry, SignatureEntry
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import Malformed, Rejected
 from attestor.service.logports import Archived
 from attestor.store.pool import Connection, Pool, translated

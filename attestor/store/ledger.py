@@ -11,7 +11,7 @@ import msgspec
 
 from attestor.core.approvals import Given
 from attestor.core.claims import Claim
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.errors import Conflict, Unavailable
 from attestor.core.naming import Release
 from attestor.core.requests import SigningRequest

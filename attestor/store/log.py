@@ -11,7 +11,7 @@ from typing import Final
 
 from asyncpg import Record, UniqueViolationError
 
-from attestor.core.entries import Outgoing, outgoing
+from attestor.core.entrybytes import Outgoing, outgoing
 from attestor.core.errors import Conflict, Halted, Malformed, Missing, Unavailable
 from attestor.core.tlog.merkle import Frontier, TileNode
 from attestor.core.tlog.tiles import BUNDLE, TILE, Tile, encode_bundle

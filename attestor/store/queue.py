@@ -10,7 +10,7 @@ from typing import Final
 from asyncpg import Record
 
 from attestor.core.approvals import Given
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.errors import Conflict, Rejected, Unavailable
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State

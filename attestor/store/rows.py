@@ -7,7 +7,8 @@ import asyncpg
 import msgspec
 
 from attestor.core.claims import Claim, Outcome
-from attestor.core.entries import DecisionEntry, read_entry
+from attestor.core.entries import DecisionEntry
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import AttestorError, Unavailable
 from attestor.core.lanes import Lane
 from attestor.core.lifecycle import State

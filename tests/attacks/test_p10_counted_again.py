@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from attestor.anchor.auditbook import FileAuditBook
-from attestor.core.entries import read_entry
+from attestor.core.entrybytes import read_entry
 from attestor.core.policyfile import parse_policy
 from attestor.openpgp.approvers import Approvers
 from attestor.service.audit import audit

@@ -16,7 +16,8 @@ from attestor.app.release_key import CanaryUserKey
 from attestor.app.watch import KeyWatch
 from attestor.core.algorithm import Algorithm
 from attestor.core.canary import CANARY, CanaryPermit
-from attestor.core.entries import CanaryEntry, encode_entry, outgoing, seal_entry
+from attestor.core.entries import CanaryEntry
+from attestor.core.entrybytes import encode_entry, outgoing, seal_entry
 from attestor.core.operations import Acknowledgement
 from attestor.core.secret import Secret
 from attestor.openpgp.certificate import parse_certificate

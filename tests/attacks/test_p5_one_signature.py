@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from attestor.core.algorithm import Algorithm
-from attestor.core.entries import outgoing, read_entry, seal_entry
+from attestor.core.entrybytes import outgoing, read_entry, seal_entry
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.edges.store.emptying import tamper

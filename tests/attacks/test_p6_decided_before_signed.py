@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from attestor.app.clock import now
-from attestor.core.entries import read_entry
+from attestor.core.entrybytes import read_entry
 from attestor.store.queue import PostgresQueue
 from tests.attacks.conftest import GOOD
 from tests.service.makers import BUILDER, asking, make_policy, package, payload_digest, vote, withdrawal

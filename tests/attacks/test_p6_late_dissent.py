@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from attestor.core.entries import read_entry
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import Unavailable
 from attestor.service.conclude import Conclusions
 from attestor.store.queue import PostgresQueue

@@ -11,17 +11,8 @@ import pytest
 
 from attestor.core.algorithm import Algorithm
 from attestor.core.authorisation import named_release
-from attestor.core.entries import (
-    DecisionEntry,
-    NamedArtifact,
-    NamedPolicy,
-    PolicyEntry,
-    SignatureEntry,
-    encode_entry,
-    outgoing,
-    read_entry,
-    seal_entry,
-)
+from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, PolicyEntry, SignatureEntry
+from attestor.core.entrybytes import encode_entry, outgoing, read_entry, seal_entry
 from attestor.core.errors import Missing
 from attestor.core.tlog.checkpoint import open_checkpoint
 from attestor.openpgp.signature import Notation

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from attestor.app.release_key import ReleaseKey
-from attestor.core.entries import PolicyEntry, outgoing, read_entry, seal_entry
+from attestor.core.entries import PolicyEntry
+from attestor.core.entrybytes import outgoing, read_entry, seal_entry
 from attestor.service.conclude import Conclusions
 from attestor.store.queue import PostgresQueue
 from tests.logkeys import seal

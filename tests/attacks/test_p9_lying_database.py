@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from attestor.core.entries import outgoing_of, received_entries
+from attestor.core.entrybytes import outgoing_of, received_entries
 from attestor.core.envelope import Signature, encode_envelope, pae
 from attestor.core.statement import parse_attestation
 from attestor.store.queue import PostgresQueue

@@ -12,7 +12,7 @@ from itertools import cycle, islice
 
 import asyncpg
 
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.tlog.checkpoint import open_checkpoint
 from attestor.core.tlog.merkle import EMPTY, leaf_hash
 from attestor.core.tlog.tiles import BUNDLE, TILE, tiles_of

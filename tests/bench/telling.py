@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import uvloop
 
-from attestor.core.entries import Outgoing, outgoing_of, received_entries
+from attestor.core.entrybytes import Outgoing, outgoing_of, received_entries
 from attestor.service.ports import Changes
 from attestor.store.ledger import PostgresTransaction
 from attestor.store.pool import Pool, Settings, connect

@@ -18,7 +18,8 @@ from attestor.core.authorisation import (
     next_state,
     standing,
 )
-from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy, encode_entry
+from attestor.core.entries import DecisionEntry, NamedArtifact, NamedPolicy
+from attestor.core.entrybytes import encode_entry
 from attestor.core.errors import Halted
 from attestor.core.lifecycle import State
 from attestor.core.obstacles import Never, NotNow

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from attestor.core.bundle import LoggedEntry, encode_bundle, read_bundle
-from attestor.core.entries import NamedPolicy, encode_entry, read_entry, seal_entry
+from attestor.core.entries import NamedPolicy
+from attestor.core.entrybytes import encode_entry, read_entry, seal_entry
 from attestor.core.envelope import parse_envelope
 from attestor.core.errors import Rejected
 from attestor.core.tlog.note import NoteSigner

@@ -9,7 +9,8 @@ import pytest
 
 from attestor.core.authorisation import evidence_notation
 from attestor.core.canary import CANARY, CanaryPermit, LoggedCanary, announced_by, canary_notation, permit_canary
-from attestor.core.entries import CanaryEntry, encode_entry, outgoing, seal_entry
+from attestor.core.entries import CanaryEntry
+from attestor.core.entrybytes import encode_entry, outgoing, seal_entry
 from attestor.core.errors import Halted, Rejected
 from attestor.core.past import CanaryAnnounced, Forged, facts_of
 from tests.logkeys import log_policy, seal

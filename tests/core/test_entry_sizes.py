@@ -11,7 +11,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from attestor.core.entries import (
-    MAX_ENTRY,
     MAX_NOT_COUNTED,
     MAX_NUMBER,
     MAX_PAIRS,
@@ -30,11 +29,8 @@ from attestor.core.entries import (
     SpentApproval,
     UncountedVote,
     WithdrawalEntry,
-    encode_entry,
-    read_entry,
-    received_entries,
-    seal_entry,
 )
+from attestor.core.entrybytes import MAX_ENTRY, encode_entry, read_entry, received_entries, seal_entry
 from attestor.core.errors import Malformed
 from attestor.core.keys import MAX_KEYS
 from attestor.core.tierrules import MAX_APPROVERS, Action

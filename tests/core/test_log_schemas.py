@@ -12,7 +12,8 @@ from attestor.core import canonical
 from attestor.core.bundle import encode_bundle, read_bundle
 from attestor.core.bundlecheck import OpenPgpFacts, check_bundle
 from attestor.core.dossier import read_dossier
-from attestor.core.entries import Sealed, encode_entry, read_entry, verify_seal
+from attestor.core.entries import Sealed
+from attestor.core.entrybytes import encode_entry, read_entry, verify_seal
 from attestor.core.errors import AttestorError
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.note import parse_vkey

@@ -16,7 +16,7 @@ from uuid import UUID
 from attestor.anchor import recall, rules
 from attestor.anchor.anchorfile import Anchor
 from attestor.anchor.folding import Fold
-from attestor.core import approvaldocuments, approvals, entries
+from attestor.core import approvaldocuments, approvals, entries, entrybytes
 from attestor.core.authorisation import Judgement, authorise
 from attestor.core.entries import moment_text
 from attestor.core.lifecycle import State
@@ -121,7 +121,7 @@ class World:
         self.policy = policy
         self.real = real_policy(policy)
         entry = entries.PolicyEntry(serial=policy.serial, digest=self.real.digest, anchor=ANCHOR)
-        self._log(entries.seal_entry(entry, _SEAL), plain.PolicyChanged(policy))
+        self._log(entrybytes.seal_entry(entry, _SEAL), plain.PolicyChanged(policy))
 
     def vote(self, key, release, label, number=0, lie=None):
         envelope, payload = (
@@ -146,7 +146,7 @@ class World:
         named = [(key.owner, payload, hashlib.sha256(envelope).digest(), release.id)]
         vote = plain.Vote(key.owner, payload.hex(), (key.name,), plain_release(release), sha256, sha512, size, self.now)
         self.votes.append(vote)
-        self._log(entries.encode_entry(entries.received_entries(named)[0]), vote)
+        self._log(entrybytes.encode_entry(entrybytes.received_entries(named)[0]), vote)
 
     def withdraw(self, vote, release, key):
         envelope, _ = withdrawal_envelope(release, bytes.fromhex(vote.payload), key.name)
@@ -159,7 +159,7 @@ class World:
             release=release.id,
             envelope=hashlib.sha256(envelope).hexdigest(),
         )
-        self._log(entries.encode_entry(entry), plain.Withdrawn(vote.operator, vote.payload, vote.release, key.name))
+        self._log(entrybytes.encode_entry(entry), plain.Withdrawn(vote.operator, vote.payload, vote.release, key.name))
 
     def ask(self, release, label, requester, *, anew=False):
         """Joins the request that there is for these bytes; *anew*: that one was withdrawn, unless a signer has it."""
@@ -250,7 +250,7 @@ class World:
 
     def revoke(self, given):
         entry = entries.RevocationEntry(approval=given.digest.hex())
-        self._log(entries.encode_entry(entry), plain.Revoked(given.digest.hex()))
+        self._log(entrybytes.encode_entry(entry), plain.Revoked(given.digest.hex()))
 
     # -------------------------------------------------------------- what a signer does
 
@@ -301,7 +301,7 @@ class World:
             packages=judgement.packages_digest,
             anchor=ANCHOR,
         )
-        raw = entries.seal_entry(entry, _SEAL)
+        raw = entrybytes.seal_entry(entry, _SEAL)
         event = plain.Decided(
             request=asked.plain.id,
             release=asked.plain.release,
@@ -313,7 +313,7 @@ class World:
             over_quota=any(each.action == "quota" for each in judgement.spent),
         )
         asked.place = len(self.events)
-        asked.logged = LoggedDecision(self.size, entries.read_entry(raw), raw)
+        asked.logged = LoggedDecision(self.size, entrybytes.read_entry(raw), raw)
         self._log(raw, event)
 
     def call(self, asked):
@@ -349,7 +349,7 @@ class World:
         )
         key = asked.logged.entry.signing_key
         asked.logged, asked.signed = None, True
-        self._log(entries.seal_entry(entry, _SEAL), plain.Signed(asked.plain.release, asked.plain.sha256, key))
+        self._log(entrybytes.seal_entry(entry, _SEAL), plain.Signed(asked.plain.release, asked.plain.sha256, key))
 
     # -------------------------------------------------------------- ports
 

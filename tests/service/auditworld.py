@@ -7,7 +7,8 @@ from dataclasses import replace
 import msgspec
 
 from attestor.core.bundle import Bundle, bundled_release, encode_bundle
-from attestor.core.entries import PolicyEntry, WithdrawalEntry, encode_entry, received_entries, seal_entry
+from attestor.core.entries import PolicyEntry, WithdrawalEntry
+from attestor.core.entrybytes import encode_entry, received_entries, seal_entry
 from attestor.core.errors import Missing
 from attestor.core.policyfile import parse_policy
 from attestor.openpgp.approvers import Approvers

@@ -20,7 +20,8 @@ from attestor.core.approvaldocuments import NAMESPACE, ApprovalDocument, encode_
 from attestor.core.approvals import Given as Approval
 from attestor.core.approvals import rules_digest
 from attestor.core.bundle import encode_bundle, read_bundle
-from attestor.core.entries import moment_text, read_entry
+from attestor.core.entries import moment_text
+from attestor.core.entrybytes import read_entry
 from attestor.core.errors import Rejected
 from attestor.embedded.device import emulator
 from attestor.openpgp.approvers import Approvers

@@ -8,15 +8,8 @@ import pytest
 
 from attestor.anchor.auditbook import FileAuditBook
 from attestor.core.auditing import Finding
-from attestor.core.entries import (
-    CountedVote,
-    LateDissentEntry,
-    PolicyEntry,
-    UncountedVote,
-    encode_entry,
-    received_entries,
-    seal_entry,
-)
+from attestor.core.entries import CountedVote, LateDissentEntry, PolicyEntry, UncountedVote
+from attestor.core.entrybytes import encode_entry, received_entries, seal_entry
 from attestor.core.errors import Conflict, Halted, Rejected, Unavailable
 from attestor.core.policyfile import parse_policy
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint

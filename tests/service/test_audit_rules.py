@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from attestor.anchor.auditbook import NAME, FileAuditBook
-from attestor.core.entries import CanaryEntry, RevocationEntry, SpentApproval, encode_entry, seal_entry
+from attestor.core.entries import CanaryEntry, RevocationEntry, SpentApproval
+from attestor.core.entrybytes import encode_entry, seal_entry
 from attestor.core.naming import parse_release
 from tests.approvers import approval, given, manifest_of
 from tests.bundles import ANCHOR, CREATED, parsed, policy_file

@@ -2,14 +2,8 @@
 
 import pytest
 
-from attestor.core.entries import (
-    CanaryEntry,
-    NamedArtifact,
-    RevocationEntry,
-    SpentApproval,
-    encode_entry,
-    seal_entry,
-)
+from attestor.core.entries import CanaryEntry, NamedArtifact, RevocationEntry, SpentApproval
+from attestor.core.entrybytes import encode_entry, seal_entry
 from attestor.core.errors import Unavailable
 from attestor.core.seal import SealRing
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint

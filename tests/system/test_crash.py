@@ -18,7 +18,8 @@ import pytest_asyncio
 from attestor.app.clock import now
 from attestor.app.sequencer import SequencerProcess, sequence_until
 from attestor.content.spool import Spool
-from attestor.core.entries import DecisionEntry, PolicyEntry, SignatureEntry, read_entry
+from attestor.core.entries import DecisionEntry, PolicyEntry, SignatureEntry
+from attestor.core.entrybytes import read_entry
 from attestor.core.limits import Rates
 from attestor.embedded.device import emulator
 from attestor.openpgp.approvers import Approvers

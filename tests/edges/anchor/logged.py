@@ -10,9 +10,9 @@ from attestor.core.entries import (
     NamedRelease,
     SignatureEntry,
     SpentApproval,
-    encode_entry,
     moment_text,
 )
+from attestor.core.entrybytes import encode_entry
 from attestor.core.naming import parse_release
 from attestor.core.past import PolicySeen, WasDecided, WasReceived, WasRevoked, WasSigned, WasWithdrawn
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint

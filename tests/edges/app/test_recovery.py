@@ -7,7 +7,7 @@ import pytest
 from attestor.anchor.anchorfile import make_anchor
 from attestor.anchor.memory import FileMemory
 from attestor.app.recovery import check_stored, recover_stored
-from attestor.core.entries import outgoing
+from attestor.core.entrybytes import outgoing
 from attestor.core.errors import Halted, Rejected
 from attestor.core.policy import LogPolicy
 from attestor.core.secret import Secret

@@ -9,7 +9,8 @@ import structlog
 
 from attestor.app.policyfile import PolicyFile
 from attestor.app.signer import SignerProcess, _next_job, _reload_on
-from attestor.core.entries import PolicyEntry, seal_entry
+from attestor.core.entries import PolicyEntry
+from attestor.core.entrybytes import seal_entry
 from attestor.core.errors import Rejected
 from attestor.core.lanes import Lane
 from attestor.core.policyfile import parse_policy

@@ -11,9 +11,8 @@ from attestor.core.entries import (
     NamedPolicy,
     NamedRelease,
     SignatureEntry,
-    encode_entry,
-    outgoing,
 )
+from attestor.core.entrybytes import encode_entry, outgoing
 from attestor.core.tlog.merkle import leaf_hash
 from attestor.core.tlog.note import NoteSigner
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from attestor.core.entries import Outgoing
+from attestor.core.entrybytes import Outgoing
 from attestor.core.errors import Conflict, Halted, Missing
 from attestor.core.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from attestor.core.tlog.merkle import EMPTY, completed_nodes, leaf_hash

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from attestor.core.entries import Outgoing, read_entry
+from attestor.core.entrybytes import Outgoing, read_entry
 from attestor.core.errors import Conflict
 from attestor.core.lifecycle import State
 from attestor.service.ports import SignerStatus

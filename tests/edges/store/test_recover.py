@@ -5,7 +5,7 @@ import hashlib
 
 import pytest
 
-from attestor.core.entries import outgoing
+from attestor.core.entrybytes import outgoing
 from attestor.core.errors import AttestorError, Halted, Malformed, Missing, Rejected
 from attestor.core.seal import SealRing
 from attestor.core.tlog.checkpoint import Checkpoint, sign_checkpoint

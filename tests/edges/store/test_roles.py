@@ -6,7 +6,8 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from attestor.core.entries import CanaryEntry, RevocationEntry, outgoing_of
+from attestor.core.entries import CanaryEntry, RevocationEntry
+from attestor.core.entrybytes import outgoing_of
 from attestor.store.migrate import applied, migrate, pending
 from tests.edges.store.logmakers import decision, dissent, request_id, signature
 
