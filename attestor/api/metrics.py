@@ -15,7 +15,8 @@ from attestor.service.keyports import KeyStanding
 from attestor.service.ports import HeldRequests, SignerStatus
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60)
-_MAX_CODES: Final = 200
+_MAX_CODES: Final = 1000
+"""More than the program has."""
 _MAX_REASONS: Final = 100
 _OTHER: Final = "other"
 
@@ -41,6 +42,8 @@ class KeyFigures:
     """Seconds; infinite where the certificate does not end."""
     policy_ends: Sequence[PolicyKeyEnd]
     standings: Sequence[KeyStanding]
+    read_ages: Mapping[str, float]
+    """Seconds since a signer last held what the HSM says against the count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +130,8 @@ def _of_keys(keys: KeyFigures) -> Iterator[GaugeMetricFamily]:
     yield _by_key("attestor_hsm_counted", "Uses of the release key that were counted before they were made", counted)
     read = {key.name: float(key.operations) for key in keys.standings if key.operations is not None}
     yield _by_key("attestor_hsm_operations", "Uses of the release key that the HSM says", read)
+    looked = "Seconds since a signer held what the HSM says against the count"
+    yield _by_key("attestor_hsm_read_age_seconds", looked, keys.read_ages)
     stopped = {key.name: float(key.stopped) for key in keys.standings}
     yield _by_key(
         "attestor_hsm_key_stopped", "1 where the HSM was above the count, so that the key signs nothing", stopped
@@ -176,7 +181,7 @@ class Metrics:
         self._standing.known = standing
 
     def refused(self, code: str) -> None:
-        """Count one problem; after 200 codes, which the program does not have, the rest are ``other``."""
+        """Count one problem, by its code."""
         counter = self._codes.get(code)
         if counter is None:
             known = code if len(self._codes) < _MAX_CODES else _OTHER

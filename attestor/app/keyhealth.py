@@ -75,28 +75,35 @@ class KeyHealth:
 
     async def _figures(self) -> KeyFigures:
         ages = await self._ages() if self._config.canary is not None else {}
+        keys, moment = await self._keys(), self._now()
         return KeyFigures(
             canary_ages={name: age.total_seconds() for name, age in ages.items() if isinstance(age, timedelta)},
             certificate_ends=await self._certificate_ends(),
-            policy_ends=tuple(_ends_of(self._file.policy, self._now())),
-            standings=tuple(await self._ledger.release_keys()),
+            policy_ends=tuple(_ends_of(self._file.policy, moment)),
+            standings=tuple(keys.values()),
+            read_ages={name: (moment - key.at).total_seconds() for name, key in keys.items() if key.at is not None},
         )
+
+    async def _keys(self) -> dict[str, KeyStanding]:
+        """By name, those of the deployment: what a signer said of a key that was taken out since stays in the database."""
+        known = await self._ledger.release_keys()
+        return {key.name: key for key in known if key.name in self._config.signing_keys}
 
     async def _certificate_ends(self) -> dict[str, float]:
         await asyncio.to_thread(_load_openpgp)
         moment, ends = self._now(), {}
-        for key in await self._ledger.release_keys():
+        for name, key in (await self._keys()).items():
             try:
                 expires = self._certificate(key).expires
             except AttestorError:
                 # Readiness says so, and a key without the figure is one that somebody looks at.
                 continue
-            ends[key.name] = inf if expires is None else (expires - moment).total_seconds()
+            ends[name] = inf if expires is None else (expires - moment).total_seconds()
         return ends
 
     async def _ages(self) -> dict[str, timedelta | AttestorError]:
         await asyncio.to_thread(_load_openpgp)
-        keys = {key.name: key for key in await self._ledger.release_keys()}
+        keys = await self._keys()
         made = {canary.key_fingerprint: canary.signature for canary in await self._ledger.canaries()}
         return {name: self._age(keys.get(name), made) for name in self._config.signing_keys}
 
@@ -118,8 +125,7 @@ class KeyHealth:
     def _certificate(self, key: KeyStanding) -> "Certificate":
         """What the signer said is a key's certificate; by a fingerprint in the deployment file it is known to be."""
         certificate = _parsed(key.certificate)
-        section = self._config.signing_keys.get(key.name)
-        pinned = section.certificate_fingerprint if section is not None else None
+        pinned = self._config.signing_keys[key.name].certificate_fingerprint
         if key.fingerprint != certificate.fingerprint or pinned not in {None, certificate.fingerprint}:
             raise Rejected(
                 "certificate-differs",

@@ -1,10 +1,13 @@
 """Health, metrics and logs, as the people who run the service see them."""
 
+from pathlib import Path
+
 import pytest
 import structlog
+from prometheus_client import CollectorRegistry
 
 from attestor.api.listeners import Listener
-from attestor.api.metrics import Standing
+from attestor.api.metrics import Metrics, Standing
 from attestor.core import wire
 from attestor.core.errors import Unavailable
 from attestor.service.ports import HeldRequests, SignerStatus
@@ -121,6 +124,18 @@ async def test_metrics_read_anew_how_signers_and_log_stand(start, http):
     assert "attestor_http_requests" in text
     assert "attestor_signer" not in text
     assert "attestor_log" not in text
+
+
+def test_every_code_of_the_program_has_a_metric_of_its_own():
+    codes = (Path(__file__).resolve().parents[2] / "core/error_codes.txt").read_text("utf-8").split()
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    for code in codes:
+        metrics.refused(code)
+    seen = {
+        sample.labels["code"] for family in registry.collect() for sample in family.samples if "code" in sample.labels
+    }
+    assert seen == set(codes)
 
 
 async def test_log_lines_carry_the_request_and_the_release(public, http):

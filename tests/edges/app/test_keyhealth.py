@@ -146,6 +146,18 @@ async def test_metrics_show_ages_ends_and_counts():
     assert not any('name="carol"' in line for line in ends), "revoked"
 
 
+async def test_metrics_show_how_long_nobody_has_looked_at_the_count():
+    lines = await shown([standing(at=NOW - timedelta(seconds=90))], [])
+    assert 'attestor_hsm_read_age_seconds{key="packages"} 90.0' in lines
+
+
+async def test_a_key_that_the_deployment_has_no_more_alarms_nobody():
+    gone = standing(name="retired", stopped=True)
+    lines = await shown([standing(), gone], [canary()])
+    assert any('key="packages"' in line for line in lines)
+    assert not any('key="retired"' in line for line in lines)
+
+
 async def test_what_does_not_verify_has_no_age():
     lines = await shown([standing()], [canary(content=b"a package")])
     assert not any(line.startswith("attestor_canary_age_seconds{") for line in lines)
