@@ -1,10 +1,14 @@
 """For who answers for the release keys: were they used by anybody else?"""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from attestor.cli.output import ConfigOption, Exit, JsonOption, leave, note, now, say_json, say_table
+
+if TYPE_CHECKING:
+    from attestor.config import Config
+    from attestor.core.operations import KeyCount
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +41,7 @@ def reconcile(  # noqa: PLR0913 - one flag each
 
     loaded = resolved(load_config(config))
     if acknowledge is not None:
-        _acknowledge(loaded, acknowledge, count, reason, by)
+        _acknowledge(loaded, acknowledge, count, reason or "", by)
     found = asyncio.run(look(loaded, now))
     rows = [_row(name, key) for name, key in found.keys.items()]
     if as_json:
@@ -52,7 +56,7 @@ def reconcile(  # noqa: PLR0913 - one flag each
     leave(Exit.REFUSED if any(key.stopped for key in found.keys.values()) else Exit.YES)
 
 
-def _acknowledge(config: Any, name: str, count: int | None, reason: str | None, by: str | None) -> None:
+def _acknowledge(config: "Config", name: str, count: int | None, reason: str, by: str | None) -> None:
     import asyncio
     import getpass
 
@@ -60,14 +64,14 @@ def _acknowledge(config: Any, name: str, count: int | None, reason: str | None, 
     from attestor.core.errors import Rejected
     from attestor.core.operations import Acknowledgement
 
-    if count is None or not (reason or "").strip():
+    if count is None or not reason.strip():
         raise Rejected("usage", "--acknowledge needs --count, the device's number, and --reason, what you found out.")
-    said = Acknowledgement(by or getpass.getuser(), now(), reason or "", count)
+    said = Acknowledgement(by or getpass.getuser(), now(), reason, count)
     key = asyncio.run(acknowledge(config, name, said))
     note(f"{name} counts {key.counted} uses from now on, on the word of {said.who}.")
 
 
-def _row(name: str, key: Any) -> dict[str, Any]:
+def _row(name: str, key: "KeyCount") -> dict[str, Any]:
     state = "stopped" if key.stopped else "unread" if key.operations is None else "missing" if key.missing else "even"
     return {
         "key": name,

@@ -20,7 +20,7 @@ DELETE FROM canary_signatures WHERE key_fingerprint = $1 AND idx < (
 INSERT INTO canary_wanted (id, at) VALUES (1, clock_timestamp()) ON CONFLICT (id) DO UPDATE SET at = excluded.at RETURNING at;
 
 -- made_since: the keys, and of those whose last canary was kept after a moment
-SELECT name, fingerprint, EXISTS (
+SELECT name, EXISTS (
     SELECT FROM canary_signatures c WHERE c.key_fingerprint = k.fingerprint AND c.made_at > $1
 ) AS made FROM release_keys k ORDER BY name;
 
