@@ -40,10 +40,9 @@ def read_evidence(
         for claim in _claims(envelope, received_at, policy):
             if claim.release == release:
                 claims.setdefault((claim.operator, claim.payload_digest), claim)
-    withdrawals = tuple(withdrawals)
-    withdrawn = frozenset(pair for each in withdrawals for pair in _withdrawn(each, release, policy, revoked=False))
-    doubted = frozenset(pair for each in withdrawals for pair in _withdrawn(each, release, policy, revoked=True))
-    return Reading(tuple(claims.values()), withdrawn, doubted - withdrawn)
+    taken_back = [said for each in withdrawals for said in _taken_back(each, release, policy)]
+    withdrawn = frozenset(pair for pair, revoked in taken_back if not revoked)
+    return Reading(tuple(claims.values()), withdrawn, frozenset(pair for pair, _ in taken_back) - withdrawn)
 
 
 def _claims(envelope: bytes, received_at: datetime, policy: Policy) -> tuple[Claim, ...]:
@@ -63,8 +62,8 @@ def _claims(envelope: bytes, received_at: datetime, policy: Policy) -> tuple[Cla
         return ()
 
 
-def _withdrawn(envelope: bytes, release: Release, policy: Policy, *, revoked: bool) -> list[tuple[str, bytes]]:
-    """What the operator's keys take back, those that are *revoked* or the others; an expired key's word was final."""
+def _taken_back(envelope: bytes, release: Release, policy: Policy) -> list[tuple[tuple[str, bytes], bool]]:
+    """What each key takes back, and whether it is revoked by now; an expired key's word was final."""
     try:
         verified = verify(parse_attestation(envelope), policy.key_ring)
         statement = read_statement(verified)
@@ -76,4 +75,4 @@ def _withdrawn(envelope: bytes, release: Release, policy: Policy, *, revoked: bo
     ):
         return []
     held = (policy.keys[key] for key in verified.keys)
-    return [(key.operator, statement.payload_digest) for key in held if key.revoked is revoked]
+    return [((key.operator, statement.payload_digest), key.revoked) for key in held]
