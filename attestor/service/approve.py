@@ -212,6 +212,7 @@ class Approving:
         after: str | None = None
         while together := await self._book.awaiting(digest, after, _TOGETHER):
             if pays is not None:
+                self._allowances.peers.refuse_spent(pays)
                 self._allowances.peers.spend(pays)
             after = together[-1].id
             await self._announce(await anew(partial(self._move, together, again=again)))
