@@ -4,6 +4,7 @@ What is signed is the line ``attestor approval v1`` and RFC 8785 JSON. It is bou
 (or a manifest of them), the rules of the tier as they were, a window of time, and a nonce.
 """
 
+import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from functools import lru_cache
@@ -98,6 +99,12 @@ def encode_manifest(pairs: Iterable[Pair]) -> bytes:
     if len(ordered) > MAX_MANIFEST:
         raise TooLarge("manifest-too-large", f"The manifest has {len(ordered)} pairs; {MAX_MANIFEST} are the limit.")
     return canonical.encode(_Manifest(releases=ordered))
+
+
+@lru_cache(maxsize=16)
+def manifest_digest(raw: bytes) -> str:
+    """As an approval names it: a signer asks of the same few again and again."""
+    return hashlib.sha256(raw).hexdigest()
 
 
 def read_approval(signed: bytes) -> ApprovalDocument:

@@ -18,6 +18,7 @@ from attestor.core.approvaldocuments import (
     ApprovalDocument,
     Pair,
     RevocationDocument,
+    manifest_digest,
     read_approval,
     read_manifest,
     read_revocation,
@@ -208,7 +209,7 @@ def _first(people: Mapping[str, Approval], needed: int) -> tuple[Approval, ...]:
 
 
 def _pairs(given: Given, document: ApprovalDocument) -> frozenset[Pair]:
-    brought = hashlib.sha256(given.manifest).hexdigest() if given.manifest is not None else None
+    brought = manifest_digest(given.manifest) if given.manifest is not None else None
     if brought != document.manifest:
         raise Rejected(
             "approval-manifest",

@@ -1,6 +1,7 @@
 """The keys of approvers as the policy lists them, of either form; ``verify`` is a :data:`attestor.core.approvals.Verify`."""
 
 from datetime import datetime
+from functools import lru_cache
 
 from attestor.core.approvaldocuments import NAMESPACE
 from attestor.core.errors import Rejected
@@ -10,7 +11,7 @@ from attestor.openpgp.approving import OpenPgpApprover
 
 
 class Approvers:
-    """Verifies by the form that the policy gives a key; holds nothing, waits for nothing."""
+    """Verifies by the form that the policy gives a key; waits for nothing."""
 
     def read(self, key: ApproverKey) -> None:
         """Return when the key is sound and is the one that its fingerprint says; for whoever loads a policy.
@@ -32,6 +33,7 @@ class Approvers:
             approver.verify(signature, signed, at)
 
 
+@lru_cache(maxsize=64)
 def _read(key: ApproverKey) -> OpenPgpApprover | SshKey:
     if key.form == "openpgp":
         return OpenPgpApprover.read(key.text, key.fingerprint)

@@ -18,6 +18,7 @@ from attestor.service.ports import Document, SignerStatus
 from attestor.service.signports import Concluded, Evidence, Job, Made, Place, Stated
 from attestor.service.tell import MAX_REFUSALS
 from attestor.store.listen import Listener
+from attestor.store.manifests import Manifests
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
 from attestor.store.rows import release_of, request_of
@@ -31,6 +32,7 @@ class PostgresQueue:
     def __init__(self, pool: Pool, listener: Listener) -> None:
         self._pool = pool
         self._listener = listener
+        self._manifests = Manifests(pool)
 
     async def claim(self, lease_seconds: float, last: Lane = Lane.BULK) -> Job | None:
         with translated():
@@ -54,13 +56,17 @@ class PostgresQueue:
     async def evidence(self, job: Job) -> Evidence:
         with translated():
             [row] = await self._pool.fetch(_SQL["evidence"], *_pair(job))
+            manifests = await self._manifests.of(named for *_, named in row["approvals"])
         return Evidence(
             envelopes=tuple(map(tuple, row["envelopes"])),
             withdrawals=tuple(row["withdrawals"]),
             signed=frozenset(row["signed"]),
             policy_digest=row["policy_digest"],
             stated=tuple(Stated(*claim) for claim in row["stated"]),
-            approvals=tuple(Given(*approval) for approval in row["approvals"]),
+            approvals=tuple(
+                Given(key, document, signature, manifests.get(named))
+                for key, document, signature, named in row["approvals"]
+            ),
         )
 
     async def decide(self, job: Job, concluded: Concluded) -> None:

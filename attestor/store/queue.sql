@@ -19,11 +19,14 @@ SELECT ARRAY(SELECT ROW (e.operator, e.body, e.received_at) FROM claims JOIN env
              WHERE release_id = $1) AS stated,
        ARRAY(SELECT DISTINCT body FROM withdrawals WHERE release_id = $1) AS withdrawals,
        ARRAY(SELECT sha256 FROM signed_digests WHERE release_id = $1) AS signed,
-       ARRAY(SELECT ROW (a.key, a.document, a.signature, m.body) FROM approval_pairs p
-             JOIN approvals a ON a.document_sha256 = p.approval LEFT JOIN approval_manifests m ON m.sha256 = a.manifest
+       ARRAY(SELECT ROW (a.key, a.document, a.signature, a.manifest) FROM approval_pairs p
+             JOIN approvals a ON a.document_sha256 = p.approval
              WHERE p.release_id = $1 AND p.sha256 = $2
                AND (p.spent_at IS NOT NULL OR (a.revoked_at IS NULL AND a.until > clock_timestamp())) ORDER BY a.document_sha256) AS approvals,
        (SELECT policy_digest FROM decisions WHERE release_id = $1) AS policy_digest;
+
+-- manifests: what approvals name by digest
+SELECT body FROM approval_manifests WHERE sha256 = ANY($1::bytea[]);
 
 -- weighed: by digest, every vote on a release and every withdrawal, which has neither operator nor time here
 SELECT e.operator, sha256(e.body) AS digest, e.received_at FROM claims c JOIN envelopes e USING (operator, payload_digest)
