@@ -150,6 +150,11 @@ def _rule_warnings(tier: Tier, policy: Policy, now: datetime) -> Iterator[str]:
         yield "no version_order: an older version than the newest one may be signed"
     if tier.single_builder and tier.quota is None:
         yield "no quota: its one builder may have any number signed"
+    if tier.compare_predecessor and not tier.pattern.binds_all:
+        yield (
+            "compare_predecessor holds for each name and architecture by itself, and purl leaves them open: under another one its "
+            "builder begins anew"
+        )
     able = {policy.persons[key.approver] for key in policy.approver_keys.values() if key.refusal_at(now) is None}
     for requester in sorted(tier.requesters):
         left = len(able - {policy.persons_of_requesters.get(requester)})

@@ -132,6 +132,11 @@ class PurlPattern:
             and self.arch in (None, release.arch)
         )
 
+    @property
+    def binds_all(self) -> bool:
+        """Whether all that it matches differs by version alone."""
+        return "*" not in (self.namespace, self.name) and self.arch is not None
+
     def overlaps(self, other: "PurlPattern") -> bool:
         """Whether some purl could match both."""
         return (

@@ -91,6 +91,22 @@ def test_a_tier_that_is_weaker_than_it_looks_is_warned_about(spoilings, warning)
     assert any(said.startswith(warning) for said in governed(*spoilings)[1].warnings)
 
 
+@pytest.mark.parametrize(
+    ("purl", "open_to"),
+    [
+        ("pkg:generic/arch/*", True),
+        ("pkg:generic/arch/extra.db", True),
+        ("pkg:generic/arch/*?arch=x86_64", True),
+        ("pkg:generic/arch/extra.db?arch=x86_64", False),
+    ],
+)
+def test_a_comparison_that_its_builder_could_begin_anew_is_warned_about(purl, open_to):
+    tier = '[tiers.databases]\nkind = "database"\npurl = '
+    spoiling = (f'{tier}"pkg:generic/arch/*"', f'{tier}"{purl}"\ncompare_predecessor = true')
+    [databases] = [each for each in governed(spoiling)[0].tiers if each.name == "databases"]
+    assert any(said.startswith("compare_predecessor") for said in databases.warnings) is open_to
+
+
 def test_a_tier_that_too_few_can_vote_in_says_that_nothing_can_be_signed():
     _, tier = governed(now=datetime(2030, 1, 1, tzinfo=UTC))
     assert tier.able == ()
