@@ -1,15 +1,21 @@
-"""The manifests that approvals name: each is up to 2 MiB, and ten thousand requests in a row name the same two."""
+"""The manifests that approvals name: each is up to 2 MiB, and ten thousand requests in a row name the same two.
+
+So each is fetched once, and sent once to where the log's documents are kept.
+"""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from attestor.store.pool import Pool
+from attestor.service.ports import Document
+from attestor.store.pool import Connection, Pool
 from attestor.store.queries import queries
 
 _SQL: Final = queries("queue.sql")
 MAX_KEPT: Final = 16
 """Bodies in memory."""
+_LARGE: Final = 1 << 16
+"""Bytes of a document about which it is worth asking before it is sent."""
 
 
 class Manifests:
@@ -36,3 +42,12 @@ class Manifests:
             self._kept[digest] = body
         for digest in list(self._kept)[:-MAX_KEPT]:
             del self._kept[digest]
+
+
+async def not_kept(connection: Connection, documents: Sequence[Document]) -> Sequence[Document]:
+    """Those that are not among the log's documents yet, or all where none is large."""
+    if all(len(document.body) < _LARGE for document in documents):
+        return documents
+    rows = await connection.fetch(_SQL["kept_documents"], [document.sha256 for document in documents])
+    kept = {row["sha256"] for row in rows}
+    return [document for document in documents if document.sha256 not in kept]

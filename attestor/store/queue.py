@@ -18,7 +18,7 @@ from attestor.service.ports import Document, SignerStatus
 from attestor.service.signports import Concluded, Evidence, Job, Made, Place, Stated
 from attestor.service.tell import MAX_REFUSALS
 from attestor.store.listen import Listener
-from attestor.store.manifests import Manifests
+from attestor.store.manifests import Manifests, not_kept
 from attestor.store.pool import Connection, Pool, translated
 from attestor.store.queries import queries
 from attestor.store.rows import release_of, request_of
@@ -254,6 +254,7 @@ class PostgresQueue:
 
 async def _tell(connection: Connection, entry: Outgoing, documents: Sequence[Document]) -> bool:
     """Enqueue an entry unless it or a later one of its kind is there; say whether it was enqueued."""
+    documents = await not_kept(connection, documents)
     told = await connection.fetch(
         _SQL["enqueue"],
         entry.subject,

@@ -33,6 +33,9 @@ SELECT e.operator, sha256(e.body) AS digest, e.received_at FROM claims c JOIN en
 WHERE c.release_id = $1
 UNION SELECT NULL, sha256(body), NULL FROM withdrawals WHERE release_id = $1;
 
+-- kept_documents: which of some are here; none is ever taken away
+SELECT sha256 FROM log_documents WHERE sha256 = ANY($1::bytea[]);
+
 -- enqueue: an entry for the log and what it names by digest, unless one of its number or a later one is there; a row says that it was
 WITH kept AS (
     INSERT INTO log_documents (sha256, body) SELECT * FROM unnest($5::bytea[], $6::bytea[]) ON CONFLICT DO NOTHING

@@ -2,9 +2,10 @@
 
 import hashlib
 
-from attestor.store.manifests import MAX_KEPT, Manifests
+from attestor.store.manifests import MAX_KEPT, Manifests, not_kept
 from attestor.store.queue import PostgresQueue
-from tests.edges.store.seeds import SHA256, P, add_release, add_request
+from tests.edges.store.logmakers import decision, request_id
+from tests.edges.store.seeds import SHA256, P, add_release, add_request, concluded, document
 
 MANIFEST = b'{"releases":[]}'
 
@@ -62,12 +63,28 @@ async def test_evidence_has_each_approval_with_its_manifest(stand):
     approval = """INSERT INTO approvals (document_sha256, approver, key, action, tier, document, signature, reason, manifest, until)
         VALUES (sha256($1), 'dora', 'k', 'quota', 't', $1, 's', 'r', $2, now() + interval '1 day')"""
     await stand.owner.execute("INSERT INTO approval_manifests VALUES (sha256($1::bytea), $1)", MANIFEST)
-    for document, named in ((b"a", digest_of(MANIFEST)), (b"b", None), (b"c", digest_of(MANIFEST))):
-        await stand.owner.execute(approval, document, named)
+    for signed, named in ((b"a", digest_of(MANIFEST)), (b"b", None), (b"c", digest_of(MANIFEST))):
+        await stand.owner.execute(approval, signed, named)
         pair = "INSERT INTO approval_pairs VALUES ($1, $2, $3)"
-        await stand.owner.execute(pair, digest_of(document), bytes.fromhex(P.id), SHA256)
+        await stand.owner.execute(pair, digest_of(signed), bytes.fromhex(P.id), SHA256)
     job = await queue.claim(60)
     approvals = (await queue.evidence(job)).approvals
     expected = {b"a": MANIFEST, b"b": None, b"c": MANIFEST}
     assert {given.document: given.manifest for given in approvals} == expected
     assert (await queue.evidence(job)).approvals == approvals
+
+
+async def test_what_decisions_name_is_sent_once_where_it_is_large(stand):
+    await add_release(stand.owner)
+    await add_request(stand.owner)
+    queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
+    job = await queue.claim(60)
+    evidence = await queue.evidence(job)
+    manifest, one, two = document(bytes(1 << 16)), document(b"one"), document(b"two")
+    for number, documents in enumerate(([one, manifest], [manifest, two])):
+        told = concluded(decision(request_id(1), number=number), documents, evidence, 0)
+        await queue.decide(job, told)
+        assert await not_kept(stand.owner, [*documents, document(b"more")]) == [document(b"more")]
+    kept = {row["sha256"] for row in await stand.owner.fetch("SELECT sha256 FROM log_documents")}
+    assert kept == {each.sha256 for each in (manifest, one, two)}
+    assert await not_kept(stand.owner, [one]) == [one], "not worth a question"
