@@ -64,6 +64,7 @@ class LogRules:
         self._void: dict[int, tuple[str, str]] = {}
         self._spent: dict[bytes, int] = {}
         self._revoked: dict[str, int] = {}
+        self._made: dict[bytes, int] = {}
         self._signed: dict[str, tuple[LoggedSignature, ...]] = {}
         self._policies: dict[int, str] = {}
 
@@ -145,6 +146,7 @@ class LogRules:
 
     def _take_signature(self, index: int, entry: SignatureEntry) -> None:
         decided = self._decisions.get(entry.decision)
+        first = self._made.setdefault(_token(entry.release, entry.key, entry.sha256), index)
         if decided is None:
             self._findings.found(
                 "decision-missing",
@@ -157,6 +159,12 @@ class LogRules:
                 "decision-differs",
                 f"Entry {index} is a signature of the release {entry.release}, and entry {entry.decision}, which it names, decided "
                 "on another request, release, digest or key.",
+                index,
+            )
+        elif first != index:
+            self._findings.found(
+                "signature-twice",
+                f"Entries {first} and {index} are signatures of the same bytes of the release {entry.release} by one key.",
                 index,
             )
         elif entry.decision in self._void:
