@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from attestor.core.approvaldocuments import read_approval
+from attestor.core.approvaldocuments import ApprovalDocument, read_approval
 from attestor.core.approvals import Approval, Given, rules_digest, why_for_nobody
 from attestor.core.approvalwire import ApprovalView, EvidenceLink, QuotaView, Terms, TierView, WantedApproval
 from attestor.core.claims import Claim
-from attestor.core.entries import moment
 from attestor.core.policy import Policy, Tier
 from attestor.core.quota import window_of
 from attestor.core.requests import SigningRequest
@@ -34,7 +33,8 @@ class ApprovalRecord:
 def approval_view(record: ApprovalRecord, policy: Policy, now: datetime) -> ApprovalView:
     """Show an approval and how it stands at *now* (aware). Raises ``Malformed`` on a document that was never one."""
     document = read_approval(record.given.document)
-    state, why = _standing(record, policy, now)
+    begin, end = document.window()
+    state, why = _standing(record, document, policy, now)
     return ApprovalView(
         digest=record.given.digest.hex(),
         state=state,
@@ -50,22 +50,21 @@ def approval_view(record: ApprovalRecord, policy: Policy, now: datetime) -> Appr
         manifest=document.manifest,
         pairs=record.pairs,
         spent=record.spent,
-        not_before=moment(document.not_before),
-        until=moment(document.until),
+        not_before=begin,
+        until=end,
         received_at=record.received_at,
         revoked_at=record.revoked_at,
     )
 
 
 def _standing(
-    record: ApprovalRecord, policy: Policy, now: datetime
+    record: ApprovalRecord, document: ApprovalDocument, policy: Policy, now: datetime
 ) -> tuple[Literal["standing", "spent", "revoked", "over", "not-counting"], str | None]:
-    document = read_approval(record.given.document)
     if record.spent == record.pairs:
         return "spent", None
     if record.revoked_at is not None:
         return "revoked", None
-    if now >= moment(document.until):
+    if now >= document.window()[1]:
         return "over", None
     tier = next((each for each in policy.tiers if each.name == document.tier), None)
     if tier is None:
