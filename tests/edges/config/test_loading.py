@@ -90,7 +90,7 @@ def test_a_pull_root_may_be_an_https_address(spoiled):
         pytest.param("requests = { per_minute = 600, burst = 5000 }\n", "", "limits", "requests", id="no limit for requests"),
         pytest.param("replays = { per_minute = 600, burst = 10000 }\n", "", "limits", "replays", id="no limit for replays"),
         pytest.param("payloads = { per_minute = 12000, burst = 50000 }\n", "", "limits", "payloads", id="no limit for payloads"),
-        pytest.param("per_minute = 12000", "per_minute = 0", "limits.payloads.per_minute", "> 0", id="a rate of nothing"),
+        pytest.param("per_minute = 12000", "per_minute = 0", "limits.payloads.per_minute", ">= 0.01", id="a rate of nothing"),
         pytest.param("burst = 5000 ", "burst = 0 ", "limits.requests.burst", ">= 1", id="a burst of nothing"),
         pytest.param(", burst = 10000", "", "limits.replays", "burst", id="a rate without burst"),
         pytest.param("[alarms]\ndissents_per_hour = 50\n", "", "the file", "alarms", id="no alarms"),
