@@ -86,6 +86,14 @@ async def test_what_went_back_or_vanished_is_named_and_not_signed(databases, sce
     assert scene.running.operations(Algorithm.P384) == calls
 
 
+async def test_three_databases_do_not_lead_back_round_the_circle_that_vercmp_has(databases):
+    assert (await databases(1, FIRST | {"bash": "5.2.1-1"}))[0] == "signed"
+    assert (await databases(2, FIRST | {"bash": "5.2..a-1"}))[0] == "signed"
+    state, reason, sentence = await databases(3, FIRST | {"bash": "5.2.-1"})
+    assert (state, reason) == ("refused", "packages-went-back")
+    assert "bash 5.2..a-1 -> 5.2.-1" in sentence
+
+
 async def test_a_database_for_another_machine_has_a_line_of_its_own(databases):
     await databases(1, FIRST)
     assert (await databases(1, {"filesystem": "1-1"}, "aarch64"))[0] == "signed"
