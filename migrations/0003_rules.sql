@@ -62,6 +62,8 @@ ALTER TABLE log_outbox ADD CONSTRAINT log_outbox_kind_check CHECK (
     kind IN ('received', 'decision', 'signature', 'policy', 'withdrawal', 'late-dissent', 'revocation', 'canary'));
 -- Each decision looks whether a policy waits there.
 CREATE INDEX log_outbox_policies ON log_outbox (id) WHERE kind = 'policy';
+-- Whoever decides looks whether a newer one is in force.
+CREATE INDEX log_entries_policies ON log_entries (idx) WHERE kind = 'policy';
 DROP POLICY api_tells ON log_outbox;
 CREATE POLICY api_tells ON log_outbox FOR INSERT TO attestor_api WITH CHECK (
     kind IN ('received', 'withdrawal', 'late-dissent', 'revocation')

@@ -159,12 +159,12 @@ async def _predecessor(signing: Signing, case: Case, past: RulesPast) -> Package
 async def first_obstacle_of(signing: Signing, case: Case) -> NotNow | Never | Weighed:
     """What keeps the request from being signed, before its bytes are looked at, or what it was weighed by."""
     weighed = await weighed_case(signing, case, None)
-    obstacle = at_first_sight(case.job.request, case.tier, _decision(signing, case, None), weighed)
+    obstacle = at_first_sight(case.job.request, case.tier, _decision(signing, case, weighed, None), weighed)
     if obstacle is None or case.concluded is None:
         return obstacle or weighed
     # A decision that the log holds may still stand, whatever came after it.
     before = await weighed_case(signing, case, case.concluded)
-    decision = _decision(signing, case, case.concluded.index)
+    decision = _decision(signing, case, before, case.concluded.index)
     return at_first_sight(case.job.request, case.tier, decision, before) or before
 
 
@@ -189,12 +189,14 @@ def judged_as_of(
         policy=signing.policy,
         tier=case.tier,
         key_fingerprint=case.signer.fingerprint,
-        decision=_decision(signing, case, index),
+        decision=_decision(signing, case, weighed, index),
         weighed=weighed,
         seen=Seen(measure.size, measure.sha256, measure.sha512, measure.packages),
     )
 
 
-def _decision(signing: Signing, case: Case, index: int | None) -> Decision:
+def _decision(signing: Signing, case: Case, weighed: Weighed, index: int | None) -> Decision:
     """The signer's own decision; with *index*, without the votes that the log names from there on: they came too late."""
-    return decide(case.sight.reading, case.remembered, index, tier=case.tier, policy=signing.policy, now=signing.now())
+    # One that is to be made counts the keys of its own time, as whoever checks it does; one that was made needs them still.
+    now = weighed.moment if index is None else signing.now()
+    return decide(case.sight.reading, case.remembered, index, tier=case.tier, policy=signing.policy, now=now)

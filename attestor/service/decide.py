@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from attestor.core.approvals import Asking, Given, Granted, granted, read_given
 from attestor.core.authorisation import next_state, standing
 from attestor.core.errors import Conflict, Missing
+from attestor.core.evidence import read_evidence
 from attestor.core.lifecycle import State
 from attestor.core.naming import Release
 from attestor.core.obstacles import HELD, Never, NotNow
@@ -64,8 +65,18 @@ def decide_one(
 
 
 def _evaluated(policy: Policy, tier: Tier, votes: Sequence[Vote], now: datetime) -> Decision:
-    withdrawn = frozenset((vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawn)
-    return evaluate(tier, policy, [vote.claim for vote in votes], withdrawn, now)
+    """As a signer does: what a key took back that is revoked by now, or has left the policy, is in doubt."""
+    claims = [vote.claim for vote in votes]
+    taken_back = {
+        (vote.claim.operator, vote.claim.payload_digest): vote.withdrawal
+        for vote in votes
+        if vote.withdrawal is not None
+    }
+    if not taken_back:
+        return evaluate(tier, policy, claims, frozenset(), now)
+    reading = read_evidence(claims[0].release, (), taken_back.values(), policy)
+    doubted = reading.doubted | reading.unverified(taken_back.keys())
+    return evaluate(tier, policy, claims, reading.withdrawn, now, doubted=doubted)
 
 
 def received_before(moment: datetime, votes: Iterable[Vote]) -> list[Vote]:
@@ -75,18 +86,20 @@ def received_before(moment: datetime, votes: Iterable[Vote]) -> list[Vote]:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked of some releases, what of them is signed, what people approved, and all votes on them."""
+    """What was asked of some releases, what of them is signed, what people approved, all votes on them, and the log's policy."""
 
     requests: Sequence[SigningRequest]
     signed: Mapping[str, frozenset[bytes]]
     approvals: Mapping[tuple[str, bytes], Sequence[Given]]
     votes: Mapping[str, Sequence[Vote]]
+    policy_serial: int
+    """The newest that the log names; 0 before there is one."""
 
 
 async def asked_for(transaction: Transaction, decided: Decided, votes: Mapping[str, Sequence[Vote]]) -> Asked:
     """Read the requests for these releases; also a pending one may have been reached before, or waits for another reason now."""
     requests = await transaction.requests(list(decided))
-    return await asked_beside(transaction, decided, requests, votes) if requests else Asked((), {}, {}, votes)
+    return await asked_beside(transaction, decided, requests, votes) if requests else Asked((), {}, {}, votes, 0)
 
 
 async def asked_beside(
@@ -97,13 +110,30 @@ async def asked_beside(
 ) -> Asked:
     """What is to be known beside these requests for some releases."""
     ids = list(decided)
-    return Asked(requests, await transaction.signed_digests(ids), await transaction.approvals(ids), votes)
+    signed, approvals = await transaction.signed_digests(ids), await transaction.approvals(ids)
+    return Asked(requests, signed, approvals, votes, await transaction.policy_serial())
 
 
 def obstacle_to(
     policy: Policy, request: SigningRequest, decided: Decided, asked: Asked, now: datetime
 ) -> NotNow | Never | None:
-    """Say what keeps a request from being queued under these decisions."""
+    """Say what keeps a request from being queued under these decisions.
+
+    What an older policy than the log's would refuse, waits for this process to load the newer one.
+    """
+    obstacle = _obstacle(policy, request, decided, asked, now)
+    if not isinstance(obstacle, Never) or asked.policy_serial <= policy.serial:
+        return obstacle
+    return NotNow(
+        "policy-older",
+        f"The log says that policy serial {asked.policy_serial} is in force, and the API process that was asked has serial "
+        f"{policy.serial}: the request waits until it has loaded the newer one (attestor policy reload).",
+    )
+
+
+def _obstacle(
+    policy: Policy, request: SigningRequest, decided: Decided, asked: Asked, now: datetime
+) -> NotNow | Never | None:
     stored, decision = decided[request.release.id]
     if decision is None:
         return NotNow(stored.view.reason, stored.view.sentence)

@@ -28,10 +28,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A stored claim, and whether its operator took it back."""
+    """A stored claim, and the withdrawal as it came, where its operator took it back."""
 
     claim: Claim
-    withdrawn: bool
+    withdrawal: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,9 @@ class Transaction(Protocol):
 
     async def approvals(self, release_ids: Sequence[str]) -> dict[tuple[str, bytes], list[Given]]:
         """By release id and SHA-256 of the bytes: approvals that may still count, without manifests."""
+
+    async def policy_serial(self) -> int:
+        """The newest serial that the log names; 0 before there is one."""
 
     async def content_arrived(self, request_id: UUID) -> None:
         """Note that the bytes of a request are complete."""

@@ -191,8 +191,8 @@ def _take_back(submission: Submission, votes: dict[str, list[Vote]]) -> list[Wit
     taken = []
     for withdrawal, place in places:
         on_release = votes[withdrawal.release_id]
-        if not on_release[place].withdrawn:
-            on_release[place] = replace(on_release[place], withdrawn=True)
+        if on_release[place].withdrawal is None:
+            on_release[place] = replace(on_release[place], withdrawal=withdrawal.body)
             taken.append(withdrawal)
     return taken
 
@@ -215,7 +215,7 @@ def _add(
     for claim in fresh:
         received = replace(claim, received_at=now)
         by_operator[claim.operator].append(received)
-        votes[claim.release.id].append(Vote(received, withdrawn=False))
+        votes[claim.release.id].append(Vote(received))
     for operator, claims in by_operator.items():
         place = (operator, submission.payload_digest)
         arrivals[place] = Arrival(operator, submission.payload_digest, submission.body, tuple(claims))

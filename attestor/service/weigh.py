@@ -80,7 +80,7 @@ def decide(  # noqa: PLR0913 - the decision rests on every one of these
     ]
     # What the log says was taken back, by a key that left the policy since, is final all the same (design §5): it votes for
     # nothing, and as nobody can verify the withdrawal any more, it ends no dissent either.
-    taken_back = reading.doubted | (remembered.withdrawn.keys() - reading.withdrawn)
+    taken_back = reading.doubted | reading.unverified(remembered.withdrawn.keys())
     return evaluate(tier, policy, claims, reading.withdrawn, now, doubted=taken_back)
 
 

@@ -73,6 +73,10 @@ class PostgresTransaction:
             given[release_id.hex(), sha256].append(Given(*approval))
         return given
 
+    async def policy_serial(self) -> int:
+        serial: int = await self._connection.fetchval(_SQL["policy_serial"])
+        return serial
+
     async def content_arrived(self, request_id: UUID) -> None:
         await self._connection.execute(_SQL["content_arrived"], request_id)
 

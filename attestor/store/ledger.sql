@@ -7,9 +7,9 @@ WITH placed AS (
 )
 SELECT clock_timestamp() FROM (SELECT count(*) FROM placed) AS locked;
 
--- votes_on: every claim on some releases, and whether it was withdrawn
+-- votes_on: every claim on some releases, and its withdrawal
 SELECT r.id, r.kind, r.purl, r.file_name, c.operator, c.payload_digest, c.form, c.keys, c.outcome, c.sha256, c.sha512,
-       c.size, c.received_at, w.body IS NOT NULL AS withdrawn
+       c.size, c.received_at, w.body AS withdrawal
 FROM claims c
 JOIN releases r ON r.id = c.release_id
 LEFT JOIN withdrawals w USING (release_id, operator, payload_digest)
@@ -20,6 +20,9 @@ SELECT * FROM shown_requests WHERE release_id = ANY($1::bytea[]) ORDER BY create
 
 -- signed_digests: what was signed of some releases
 SELECT release_id, sha256 FROM signed_digests WHERE release_id = ANY($1::bytea[]);
+
+-- policy_serial: the newest that the log names
+SELECT coalesce(max((convert_from(entry, 'UTF8')::jsonb ->> 'serial')::bigint), 0) FROM log_entries WHERE kind = 'policy';
 
 -- approvals_for: approvals of any bytes of some releases that nobody took back, whose window is not over, and that no decision spent, but for the request whose decision that is
 SELECT p.release_id, p.sha256, a.key, a.document, a.signature FROM approval_pairs p
@@ -109,7 +112,7 @@ WITH stale AS (
     UNION (SELECT release_id FROM decisions WHERE holds_until <= clock_timestamp() LIMIT $2)
     UNION (SELECT d.release_id FROM signing_requests q JOIN decisions d USING (release_id)
            WHERE q.state = 'waiting' AND q.reason <> 'content-missing' AND q.not_before <= clock_timestamp()
-             AND (d.state <> 'pending' OR q.decided_under = $1) AND q.updated_at > d.decided_at
+             AND (d.state <> 'pending' OR q.decided_under = $1) AND greatest(q.updated_at, q.not_before) > d.decided_at
              AND (q.reason NOT IN ('policies-differ', 'policy-older', 'policy-changed') OR EXISTS (
                   SELECT FROM signer_status WHERE policy_digest = $1 AND NOT halted
                   AND at > clock_timestamp() - interval '30 seconds')) LIMIT $2)

@@ -2,13 +2,18 @@
 
 import asyncio
 from datetime import timedelta
+from hashlib import sha256
 
 import pytest
 
 from attestor.app.clock import now
-from attestor.core.errors import Forbidden, Unavailable
+from attestor.core.entries import PolicyEntry
+from attestor.core.entrybytes import seal_entry
+from attestor.core.errors import Forbidden, Rejected, Unavailable
+from attestor.core.tlog.merkle import leaf_hash
 from attestor.core.wire import Receipt
 from attestor.service import read
+from tests.logkeys import seal
 from tests.service.makers import (
     BUILDER,
     asking,
@@ -87,6 +92,34 @@ async def test_a_process_that_has_yet_to_load_the_newer_policy_undoes_nothing_of
     assert await newer.reevaluate(10) == 0
 
 
+@pytest.mark.parametrize(
+    ("in_force", "state", "reason"), [(2, "waiting", "policy-older"), (1, "refused", "other-digest-signed")]
+)
+async def test_a_process_that_has_yet_to_load_the_newer_policy_refuses_nothing(ground, in_force, state, reason):
+    """What was signed by other bytes is for people to approve where the newer policy says so, and for nobody under the former."""
+    gate = await ground.gate()
+    for release in (package(), package("other")):
+        await gate.admit(vote(release, GOOD, "alice"))
+    request = (await gate.ask(BUILDER, asking(package(), GOOD)))[0].id
+    for release in (package(), package("other")):
+        await ground.sql(
+            "INSERT INTO signed_digests VALUES ($1, $2)", bytes.fromhex(release.id), sha256(OTHER).digest()
+        )
+    entry = PolicyEntry(serial=in_force, digest="ab" * 32, anchor="cd" * 16)
+    raw = seal_entry(entry, seal())
+    await ground.sql("INSERT INTO log_entries VALUES (99, gen_random_uuid(), 'policy', 0, $1, $2)", leaf_hash(raw), raw)
+
+    await gate.admit(vote(package(), GOOD, "bob"))
+    shown = await gate.request(BUILDER, request)
+    assert (shown.state, shown.reason) == (state, reason)
+    if state == "refused":
+        with pytest.raises(Rejected, match=reason):
+            await gate.ask(BUILDER, asking(package("other"), GOOD))
+    else:
+        asked, _ = await gate.ask(BUILDER, asking(package("other"), GOOD))
+        assert (asked.state, asked.reason) == (state, reason)
+
+
 async def test_a_release_without_a_tier_stops_neither_the_list_nor_the_others(ground):
     gate = await ground.gate()
     for release in (package(), package("other"), deb(), deb("zsh")):
@@ -130,6 +163,47 @@ async def test_a_request_that_the_signer_gave_back_in_a_race_is_queued_again(gro
     assert await gate.reevaluate(10) == 1
     assert (await gate.request(BUILDER, request)).state == "queued"
     assert await gate.reevaluate(10) == 0
+
+
+async def test_what_waits_for_its_time_goes_on_then_also_when_votes_came_meanwhile(ground):
+    """A quota that opens: a signer holds the request, and a vote changes nothing of that."""
+    gate = await ground.gate()
+    request = await queued(gate)
+    await ground.sql(
+        "UPDATE signing_requests SET state = 'waiting', reason = 'quota-used', updated_at = now(), not_before = now() + interval '1 hour'"
+    )
+    await gate.admit(vote(package(), GOOD, "carol"))
+    assert await gate.reevaluate(10) == 0
+    # Two hours later.
+    await ground.sql("UPDATE decisions SET decided_at = decided_at - interval '2 hours'")
+    await ground.sql(
+        "UPDATE signing_requests SET updated_at = updated_at - interval '2 hours', not_before = not_before - interval '2 hours'"
+    )
+    assert await gate.reevaluate(10) == 1
+    assert (await gate.request(BUILDER, request)).state == "queued"
+    assert await gate.reevaluate(10) == 0
+
+
+DOUBTED = {
+    "agreed without it": ([vote(package(), GOOD, "alice", "bob", "carol")], {"dissent_limit": 1}, "reached"),
+    "not agreed without it": ([vote(package(), GOOD, "alice", "bob")], {"dissent_limit": 1}, "pending"),
+    "a dispute that it had ended": ([vote(package(), OTHER, "alice"), vote(package(), GOOD, "bob", "carol")], {}, "disputed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("votes", "rules", "state"), DOUBTED.values(), ids=DOUBTED)
+async def test_what_a_key_took_back_that_is_revoked_by_now_is_in_doubt_here_as_for_a_signer(
+    ground, votes, rules, state
+):
+    """Else the API would queue again and again what signers cannot sign."""
+    gate = await ground.gate(make_policy(**rules))
+    for each in votes:
+        await gate.admit(each)
+    content = OTHER if state == "disputed" else GOOD
+    await gate.admit(withdrawal(package(), payload_digest(package(), content), "alice-2"))
+    later = await ground.gate(make_policy(serial=2, revoked=["alice-2"], **rules))
+    view = (await later.release(package().id)).decision
+    assert (view.state, view.equivocating) == (state, ("alice",))
 
 
 async def test_a_suspended_operators_dissent_no_longer_disputes(ground):
