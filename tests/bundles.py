@@ -262,12 +262,12 @@ class Making:
         )
 
 
-def flips(raw, start, end):
-    """(byte, *raw* with one bit of that byte changed), each bit of the bytes from *start* up to before *end*."""
+def flips(raw, start, end, bits=8):
+    """(byte, *raw* with one bit of that byte changed), so many bits of each byte from *start* up to before *end*, in turn all."""
     for at in range(start, end):
-        for bit in range(8):
+        for bit in range(at, at + bits):
             changed = bytearray(raw)
-            changed[at] ^= 1 << bit
+            changed[at] ^= 1 << bit % 8
             yield at, bytes(changed)
 
 

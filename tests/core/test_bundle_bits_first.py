@@ -1,4 +1,4 @@
-"""The first half of a bundle, bit by bit; the second is in a file of its own, so that both run side by side."""
+"""The first half of a bundle, bit by bit (in CI, else some of each byte); the second is in a file of its own, so that both run side by side."""
 
 from tests.core.bundlebits import every_bit_fails
 
