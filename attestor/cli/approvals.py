@@ -29,7 +29,9 @@ def approvals(  # noqa: PLR0913 - one flag each
     ] = False,
     manifest_out: Annotated[
         Path | None,
-        typer.Option(help="With --wanted: write their releases and digests as a manifest for attestor approve."),
+        typer.Option(
+            help="With --wanted: write the releases and digests, of 10,000 at most, as a manifest for attestor approve."
+        ),
     ] = None,
     tier: Annotated[str | None, typer.Option(help="Only of this tier.")] = None,
     action: Annotated[Action | None, typer.Option(help="Only for this exception.")] = None,
@@ -39,6 +41,7 @@ def approvals(  # noqa: PLR0913 - one flag each
 ) -> None:
     """List what people approved and how it stands, or what waits for them."""
     from attestor.client.approvals import everything_wanted, manifest_of
+    from attestor.core.approvaldocuments import MAX_MANIFEST
 
     connection = Connection(server, ca)
     if not wanted and manifest_out is None:
@@ -46,9 +49,11 @@ def approvals(  # noqa: PLR0913 - one flag each
         return
     found = connection.run(lambda client: everything_wanted(client, tier=tier, action=action))
     if manifest_out is not None:
-        manifest = manifest_of(found)
+        some = found[:MAX_MANIFEST]
+        manifest = manifest_of(some)
         manifest_out.write_bytes(manifest)
-        note(f"{manifest_out}: {len(found)} releases, {len(manifest)} bytes")
+        left = f"; {len(found) - len(some)} more wait, for another manifest" if len(found) > len(some) else ""
+        note(f"{manifest_out}: {len(some)} releases, {len(manifest)} bytes{left}")
     if as_json:
         say_json(found)
     else:

@@ -20,6 +20,7 @@ from attestor.api.listeners import Listener, serve
 from attestor.cli.output import Exit
 from attestor.client.approving import ssh_fingerprint
 from attestor.client.calls import AttestorClient
+from attestor.core import approvaldocuments
 from attestor.core.approvaldocuments import read_approval, read_manifest
 from attestor.core.strictjson import decode_base64
 from tests.edges.cli.conftest import attestor, program  # noqa: F401 - the program, as people run it
@@ -195,6 +196,16 @@ async def test_an_approval_is_taken_back(desk):
     said = await desk.approve("--revoke", digest)
     assert (said.code, "revoked" in said.out) == (Exit.YES, True), said.err
     assert await desk.standing(request) == "waiting"
+
+
+async def test_of_more_than_a_manifest_holds_the_rest_is_for_another(desk, tmp_path, monkeypatch):
+    monkeypatch.setattr(approvaldocuments, "MAX_MANIFEST", 2)
+    for number in range(3):
+        await desk.opened(package(f"part-{number}"))
+    file = tmp_path / "manifest.json"
+    made = await desk.attestor("approvals", "--manifest-out", file)
+    assert (made.code, "2 releases" in made.err, "1 more wait" in made.err) == (Exit.YES, True, True), made.err
+    assert len(read_manifest(file.read_bytes())) == 2
 
 
 async def test_the_approval_that_is_taken_back_is_the_one_that_was_named_whatever_the_service_shows(desk, monkeypatch):
