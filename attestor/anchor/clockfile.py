@@ -41,7 +41,10 @@ class SteadyClock:
         mark = self._mark()
         refuse_jump(self._known, mark)
         new = self._folder / f"{NAME}.{os.getpid()}"
-        new.write_bytes(msgspec.json.encode(mark))
+        with new.open("wb") as file:
+            file.write(msgspec.json.encode(mark))
+            file.flush()
+            os.fsync(file.fileno())
         new.replace(self._folder / NAME)
         sync_folder(self._folder)
 

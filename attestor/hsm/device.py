@@ -242,8 +242,8 @@ class Device:
 
     def close(self) -> None:
         """Take no more calls and close idle connections; threads that still run end by their connections' limits."""
-        self._signing.close()
-        self._reading.close()
+        for slots in (self._signing, *self._reserved.values(), self._reading):
+            slots.close()
         for node in self._nodes:
             node.connection.close()
 

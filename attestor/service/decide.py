@@ -144,7 +144,8 @@ def _obstacle(
     if obstacle is None or request.decided_at is None or request.decided_under != policy.digest:
         return obstacle
     # A signer has told its decision under this very policy, and signs by the votes that it was made from: what came later is
-    # late. What takes those votes away since, a withdrawal or the end of a key, does so here as there.
+    # late. What takes those votes away since, a withdrawal or the end of a key, does so here as there. Approvals had to hold then.
+    let_through = granted_to(policy, request, tier, asked, request.decided_at)
     before = received_before(request.decided_at, asked.votes.get(request.release.id, ()))
     return standing(request, tier, _evaluated(policy, tier, before, now), signed=signed, granted=let_through)
 

@@ -24,11 +24,11 @@ SELECT release_id, sha256 FROM signed_digests WHERE release_id = ANY($1::bytea[]
 -- policy_serial: the newest that the log names
 SELECT coalesce(max((convert_from(entry, 'UTF8')::jsonb ->> 'serial')::bigint), 0) FROM log_entries WHERE kind = 'policy';
 
--- approvals_for: approvals of any bytes of some releases that nobody took back, whose window is not over, and that no decision spent, but for the request whose decision that is
+-- approvals_for: approvals of any bytes of some releases: those that nobody took back, whose window is not over, and that no decision spent; and what the decision on a request spent that is not at its end, whatever came later
 SELECT p.release_id, p.sha256, a.key, a.document, a.signature FROM approval_pairs p
 JOIN approvals a ON a.document_sha256 = p.approval
-WHERE p.release_id = ANY($1::bytea[]) AND a.revoked_at IS NULL AND a.until > clock_timestamp()
-  AND (p.spent_at IS NULL OR EXISTS (
+WHERE p.release_id = ANY($1::bytea[])
+  AND (p.spent_at IS NULL AND a.revoked_at IS NULL AND a.until > clock_timestamp() OR p.spent_at IS NOT NULL AND EXISTS (
       SELECT FROM signing_requests q WHERE (q.release_id, q.sha256) = (p.release_id, p.sha256) AND q.decided_at IS NOT NULL
       AND q.state IN ('waiting', 'queued', 'claimed', 'aside')));
 

@@ -23,7 +23,7 @@ from tests.service.approvers import (
     revocation,
     single,
 )
-from tests.service.makers import BUILDER, asking, package, vote
+from tests.service.makers import BUILDER, asking, package, payload_digest, vote, withdrawal
 
 GOOD, OTHER = b"the package", b"another package"
 PEER = "198.51.100.9"
@@ -280,6 +280,33 @@ async def test_what_is_spent_lets_nothing_more_through_but_the_request_whose_dec
     await ground.sql("UPDATE signing_requests SET state = 'refused'")
     again, _ = await gate.ask(BUILDER, asking(package(), GOOD))
     assert await standing(gate, again) == ("waiting", "approval-needed")
+
+
+async def test_what_a_decision_spent_holds_for_its_request_also_when_its_window_is_over(gate, policy, ground):
+    """The log has the decision, and signers sign by it: a device that was away overnight asks nobody to approve again."""
+    request = await opened(gate)
+    begun = datetime.now(UTC) - timedelta(hours=30)  # noqa: TID251 - PostgreSQL's clock is the system's
+    for name in ("dora", "emil"):
+        signed = single(policy, "release", request.id, package(), GOOD, now=begun)
+        await ground.sql(
+            """INSERT INTO approvals (document_sha256, approver, key, action, tier, document, signature, reason, until)
+            VALUES (sha256($1), $2, $3, 'release', 'packages', $1, 's', 'r', now() - interval '6 hours')""",
+            signed,
+            name,
+            person(name).key,
+        )
+    await ground.sql(
+        """INSERT INTO approval_pairs SELECT document_sha256, release_id, q.sha256, now() - interval '20 hours'
+        FROM approvals, signing_requests q"""
+    )
+    await ground.sql("UPDATE claims SET received_at = now() - interval '25 hours'")
+    decided = "UPDATE signing_requests SET state = 'queued', reason = 'queued', decided_at = now() - interval '20 hours', decided_under = $1"
+    await ground.sql(decided, policy.digest)
+    await gate.admit(vote(package(), GOOD, "carol"))
+    assert await standing(gate, request) == ("queued", "queued")
+    await ground.sql("UPDATE signing_requests SET decided_under = 'another policy'")
+    await gate.admit(withdrawal(package(), payload_digest(package(), GOOD), "carol"))
+    assert await standing(gate, request) == ("waiting", "approval-needed")
 
 
 async def test_the_list_is_filtered_and_comes_in_pages(gate, policy):
