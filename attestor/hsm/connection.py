@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import nethsm
 import urllib3
 from urllib3.connection import HTTPConnection
+from urllib3.util import create_urllib3_context
 
 from attestor.core.errors import AttestorError, Rejected
 from attestor.hsm.errors import translate
@@ -152,7 +153,9 @@ def _proof(settings: NodeSettings) -> dict[str, Any]:
             "assert_fingerprint": settings.fingerprint,
         }
     # A device's certificate is self-signed: the fingerprint of the whole of it is the proof, asserted before any request.
-    return {"cert_reqs": ssl.CERT_NONE, "assert_fingerprint": settings.fingerprint}
+    # A context of our own, because urllib3's loads the system's authorities for each connection, to ask none of them.
+    context = create_urllib3_context(cert_reqs=ssl.CERT_NONE)
+    return {"cert_reqs": ssl.CERT_NONE, "assert_fingerprint": settings.fingerprint, "ssl_context": context}
 
 
 def _read(response: urllib3.BaseHTTPResponse, ends: float) -> bytes:
