@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from attestor.cli.output import ConfigOption, Exit, JsonOption, leave, note, now, say_json, say_table
+from attestor.cli.output import ConfigOption, Exit, JsonOption, leave, login_name, note, now, say_json, say_table
 
 if TYPE_CHECKING:
     from attestor.config import Config
@@ -58,7 +58,6 @@ def reconcile(  # noqa: PLR0913 - one flag each
 
 def _acknowledge(config: "Config", name: str, count: int | None, reason: str, by: str | None) -> None:
     import asyncio
-    import getpass
 
     from attestor.app.reconciling import acknowledge
     from attestor.core.errors import Rejected
@@ -66,7 +65,7 @@ def _acknowledge(config: "Config", name: str, count: int | None, reason: str, by
 
     if count is None or not reason.strip():
         raise Rejected("usage", "--acknowledge needs --count, the device's number, and --reason, what you found out.")
-    said = Acknowledgement(by or getpass.getuser(), now(), reason, count)
+    said = Acknowledgement(by or login_name(), now(), reason, count)
     key = asyncio.run(acknowledge(config, name, said))
     note(f"{name} counts {key.counted} uses from now on, on the word of {said.who}.")
 

@@ -30,6 +30,17 @@ def now() -> datetime:
     return datetime.now(UTC)  # noqa: TID251 - this is the cli, which reads the clock
 
 
+def login_name() -> str:
+    """Who runs the verb, by name where the system knows one."""
+    import getpass
+    import os
+
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def say(text: str) -> None:
     """One line for the reader; control characters from elsewhere are shown, not obeyed."""
     typer.echo(plain(text))

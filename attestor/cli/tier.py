@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from attestor.cli.output import ConfigOption, JsonOption, say, say_json, say_table
+from attestor.cli.output import ConfigOption, JsonOption, login_name, say, say_json, say_table
 
 if TYPE_CHECKING:
     from attestor.store.pauses import Backlog, Pauses
@@ -43,10 +43,8 @@ def pause(
     yes: YesOption = False,
 ) -> None:
     """Let no request of the tier be claimed until it is resumed; what a signer has begun, it ends."""
-    from getpass import getuser
-
     _confirm(config, tier, "Pause it?", sure=yes)
-    paused = _run(config, lambda held: held.pause(tier, reason, getuser()))
+    paused = _run(config, lambda held: held.pause(tier, reason, login_name()))
     say(f"{tier} is paused." if paused else f"{tier} was paused already.")
 
 

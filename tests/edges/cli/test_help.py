@@ -1,4 +1,7 @@
+import re
 import sys
+from itertools import product
+from pathlib import Path
 from subprocess import run
 
 import pytest
@@ -36,6 +39,16 @@ def test_every_verb_and_every_flag_says_what_it_is_for(path, capsys):
         assert getattr(parameter, "help", None), f"{' '.join(path)} {parameter.name} has no help text"
     assert command.main(["--help"], prog_name="attestor", standalone_mode=False) == 0
     assert "Usage: attestor" in capsys.readouterr().out
+
+
+def test_the_readmes_table_of_programs_has_every_verb():
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text("utf-8")
+    table = re.search(r"^## The programs\n\n(.*?)\n\n", readme, re.MULTILINE | re.DOTALL)[1]
+    named = set()
+    for code in re.findall(r"`(?:attestor )?([a-z][^`]*)`", table):
+        words = re.match(r"[a-z|]+( [a-z|]+)*", code.replace("\\|", "|"))[0].split()
+        named |= {" ".join(path) for path in product(*(word.split("|") for word in words))}
+    assert {" ".join(path) for path, command in COMMANDS.items() if not hasattr(command, "commands")} <= named
 
 
 def test_help_loads_nothing_heavy():

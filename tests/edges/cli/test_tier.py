@@ -82,6 +82,14 @@ def test_the_backlog_is_shown_first_and_then_it_is_done(desk, arguments, line, d
     assert ("by jane: the mirror moves" in result.output) == (line is PAUSED)
 
 
+def test_who_has_a_number_and_no_name_is_named_by_it(desk, monkeypatch):
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000_000)
+    result = tier(*MOVES, "--yes")
+    assert (result.exit_code, desk.done) == (0, [("pause", "packages", "the mirror moves", "uid 4000000000")])
+
+
 @pytest.mark.parametrize("arguments", [MOVES, ("resume", "packages"), ("retry", "packages")], ids=lambda row: row[0])
 def test_who_says_no_has_nothing_done(desk, arguments):
     result = tier(*arguments, says="n\n")
