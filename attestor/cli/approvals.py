@@ -35,18 +35,23 @@ def approvals(  # noqa: PLR0913 - one flag each
     ] = None,
     tier: Annotated[str | None, typer.Option(help="Only of this tier.")] = None,
     action: Annotated[Action | None, typer.Option(help="Only for this exception.")] = None,
-    approver: Annotated[str | None, typer.Option(help="Only by this approver.")] = None,
-    limit: Annotated[int, typer.Option(help="How many approvals at most.", min=1, max=100_000)] = 100,
+    approver: Annotated[str | None, typer.Option(help="Only by this approver; not with --wanted.")] = None,
+    limit: Annotated[
+        int, typer.Option(help="How many approvals at most; what waits is shown whole.", min=1, max=100_000)
+    ] = 100,
     as_json: JsonOption = False,
 ) -> None:
     """List what people approved and how it stands, or what waits for them."""
     from attestor.client.approvals import everything_wanted, manifest_of
     from attestor.core.approvaldocuments import MAX_MANIFEST
+    from attestor.core.errors import Rejected
 
     connection = Connection(server, ca)
     if not wanted and manifest_out is None:
         _print_approvals(connection, {"tier": tier, "approver": approver}, action, limit, as_json=as_json)
         return
+    if approver is not None:
+        raise Rejected("usage", "--approver chooses among what was approved; leave it out where you ask what waits.")
     found = connection.run(lambda client: everything_wanted(client, tier=tier, action=action))
     if manifest_out is not None:
         some = found[:MAX_MANIFEST]
@@ -107,15 +112,18 @@ def _print_approvals(
     async def work(client: "AttestorClient") -> "list[ApprovalView]":
         found: list[ApprovalView] = []
         cursor: str | None = None
-        while len(found) < limit:
+        while len(found) <= limit:
             page = await client.approvals(**filters, cursor=cursor, limit=_PAGE)
             found += (view for view in page.approvals if action in {None, view.action})
             cursor = page.cursor
             if cursor is None:
                 break
-        return found[:limit]
+        return found
 
-    found = connection.run(work)
+    every = connection.run(work)
+    found = every[:limit]
+    if len(every) > limit:
+        note(f"There are more than these {limit}; --limit says how many to show.")
     if as_json:
         say_json(found)
         return

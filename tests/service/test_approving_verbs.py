@@ -198,6 +198,25 @@ async def test_an_approval_is_taken_back(desk):
     assert await desk.standing(request) == "waiting"
 
 
+async def test_whose_approvals_is_no_question_about_what_waits(desk, tmp_path):
+    await desk.opened()
+    for asked in (("--wanted",), ("--manifest-out", tmp_path / "manifest.json")):
+        refused = await desk.attestor("approvals", *asked, "--approver", "anna")
+        assert (refused.code, "[usage]" in refused.err, refused.out) == (Exit.ERROR, True, "")
+    assert not (tmp_path / "manifest.json").exists()
+
+
+async def test_who_is_shown_some_of_the_approvals_is_told_so(desk):
+    request = await desk.opened()
+    for who in ("anna", "ben"):
+        await desk.approve(request, *WHY, who=who)
+    for more, shown, told in (((), 2, False), (("--limit", "2"), 2, False), (("--limit", "1"), 1, True)):
+        listed = await desk.attestor("approvals", "--json", *more)
+        assert (len(json.loads(listed.out)), "There are more than these" in listed.err) == (shown, told)
+    chosen = await desk.attestor("approvals", "--json", "--limit", "1", "--approver", "ben")
+    assert (len(json.loads(chosen.out)), chosen.err) == (1, "")
+
+
 async def test_of_more_than_a_manifest_holds_the_rest_is_for_another(desk, tmp_path, monkeypatch):
     monkeypatch.setattr(approvaldocuments, "MAX_MANIFEST", 2)
     for number in range(3):
