@@ -67,27 +67,28 @@ class Approving:
         verify: Verify,
         now: Callable[[], datetime],
         allowances: Allowances,
+        moving: set[bytes],
     ) -> None:
+        """*moving* are the approvals, by digest, whose manifests are being gone through, under whichever policy."""
         self._ledger = ledger
         self._book = book
         self._policy = policy
         self._verify = verify
         self._now = now
         self._allowances = allowances
-        self._moving: set[bytes] = set()
+        self._moving = moving
 
     def under(self, policy: Policy) -> "Approving":
         """The same under another policy."""
-        successor = Approving(
+        return Approving(
             ledger=self._ledger,
             book=self._book,
             policy=policy,
             verify=self._verify,
             now=self._now,
             allowances=self._allowances,
+            moving=self._moving,
         )
-        successor._moving = self._moving
-        return successor
 
     async def give(self, given: Given, reason: str, address: str) -> tuple[ApprovalView, bool]:
         """Keep one approval, durable on return; the second value says whether it is new.

@@ -69,7 +69,13 @@ class Gate:
         self._admission = Admission(ledger, policy, now, allowances, lookout)
         self._desk = Desk(ledger, policy, spool, watch, allowances.requesters)
         self._approving = Approving(
-            ledger=ledger, book=approvals, policy=policy, verify=verify_approval, now=now, allowances=allowances
+            ledger=ledger,
+            book=approvals,
+            policy=policy,
+            verify=verify_approval,
+            now=now,
+            allowances=allowances,
+            moving=set(),
         )
 
     @property

@@ -421,6 +421,7 @@ async def test_who_sends_a_manifest_again_pays_for_each_transaction_and_has_one_
     assert new
 
     gate._approving._moving.add(bytes.fromhex(view.digest))
+    gate.load(approving_policy(rules=RELEASE_RULES, serial=2))
     assert await give(gate, "dora", document, manifest=manifest) == (view, False), "while another's is under way"
     gate._approving._moving.clear()
     assert await give(gate, "dora", document, manifest=manifest) == (view, False), "two transactions, and nothing new"
