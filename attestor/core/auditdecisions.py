@@ -10,13 +10,13 @@ from datetime import datetime
 from attestor.core.auditrules import refuse_exceptions
 from attestor.core.bundlevotes import in_favour_of_entry, overrules
 from attestor.core.claims import Claim
-from attestor.core.entries import DecisionEntry, NamedPolicy, PolicyEntry, moment
+from attestor.core.entries import MAX_NOT_COUNTED, DecisionEntry, NamedPolicy, PolicyEntry, moment
 from attestor.core.errors import Rejected
 from attestor.core.evidence import read_evidence
 from attestor.core.naming import Release, parse_release
 from attestor.core.past import Receipt, Remembered
 from attestor.core.policy import Policy, Tier
-from attestor.core.quorum import Reached, evaluate
+from attestor.core.quorum import Decision, Reached, evaluate
 
 Pair = tuple[str, bytes]
 """Operator and payload digest."""
@@ -80,16 +80,25 @@ def recount(
     """Count again from all attestations that the log names before the decision, by the rules of the policy that it names.
 
     ``decision-unfounded``, ``decision-miscounted``. *bodies* are the envelopes of every pair that *remembered* names. When a vote
-    came is not in the log, so it is taken to have come in time.
+    came is not in the log, so it is taken to have come in time; and where the decision leaves out more votes than it may name, those
+    after the last it names are taken to be withdrawn, if the log says so.
     """
     release, tier = _release_and_tier(entry, policy)
     created = created_of(entry)
     reading = read_evidence(release, [(pair[0], body, created) for pair, body in bodies.items()], (), policy)
     claims = [claim for claim in reading.claims if (claim.operator, claim.payload_digest) in bodies]
-    withdrawn = _said_withdrawn(entry)
-    # What a key took back that is revoked by now, or has left the policy, is not withdrawn, and counts for nothing.
-    doubted = frozenset(remembered.withdrawn.keys() - withdrawn)
-    decision = evaluate(tier, policy, claims, withdrawn, created, doubted=doubted)
+
+    def weighed(withdrawn: frozenset[Pair]) -> Decision:
+        # What a key took back that is revoked by now, or has left the policy, is not withdrawn, and counts for nothing.
+        doubted = frozenset(remembered.withdrawn.keys() - withdrawn)
+        return evaluate(tier, policy, claims, withdrawn, created, doubted=doubted)
+
+    said = _said_withdrawn(entry)
+    decision = weighed(said)
+    if len(entry.not_counted) == MAX_NOT_COUNTED:
+        last = _left_out(entry)[-1]
+        further = weighed(said.union(pair for pair in remembered.withdrawn if pair > last))
+        decision = further if _begins_with_those_named(further, entry) else decision
     founded = in_favour_of_entry(decision, entry)
     if founded is None:
         tally = decision.tally
@@ -145,6 +154,15 @@ def _release_and_tier(entry: DecisionEntry, policy: Policy) -> tuple[Release, Ti
             f"{tier.signing_key}.",
         )
     return release, tier
+
+
+def _begins_with_those_named(decision: Decision, entry: DecisionEntry) -> bool:
+    left_out = sorted((said.operator, said.payload_digest) for said in decision.tally.uncounted)
+    return len(left_out) > MAX_NOT_COUNTED and left_out[:MAX_NOT_COUNTED] == _left_out(entry)
+
+
+def _left_out(entry: DecisionEntry) -> list[Pair]:
+    return [(vote.operator, bytes.fromhex(vote.payload)) for vote in entry.not_counted]
 
 
 def _said_withdrawn(entry: DecisionEntry) -> frozenset[Pair]:

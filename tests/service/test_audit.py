@@ -8,7 +8,7 @@ import pytest
 
 from attestor.anchor.auditbook import FileAuditBook
 from attestor.core.auditing import Finding
-from attestor.core.entries import CountedVote, LateDissentEntry, PolicyEntry, UncountedVote
+from attestor.core.entries import MAX_NOT_COUNTED, CountedVote, LateDissentEntry, PolicyEntry, UncountedVote
 from attestor.core.entrybytes import encode_entry, received_entries, seal_entry
 from attestor.core.errors import Conflict, Halted, Rejected, Unavailable
 from attestor.core.policyfile import parse_policy
@@ -86,6 +86,23 @@ def with_dissent_that_was_withdrawn(world):
     made = making(*AGREED, ("carol", BAD))
     world.receive(made.release, *AGREED, ("carol", BAD))
     made = replace(made, withdrawals=(world.withdraw(made.release, "carol", BAD),))
+    world.sign(made, world.decide(made))
+
+
+def takes_back(world, count):
+    """Carol dissents *count* times and takes all of it back: what is weighed then, and the decision by an honest rule."""
+    votes = (*AGREED, *(("carol", b"%d" % number) for number in range(count)))
+    made = making(*votes)
+    world.receive(made.release, *votes)
+    return replace(
+        made, withdrawals=tuple(world.withdraw(made.release, operator, said) for operator, said in votes[2:])
+    )
+
+
+def with_more_votes_withdrawn_than_a_decision_names(world):
+    world.policy()
+    made = takes_back(world, MAX_NOT_COUNTED + 2)
+    assert len(made.decision().not_counted) == MAX_NOT_COUNTED
     world.sign(made, world.decide(made))
 
 
@@ -170,6 +187,7 @@ def late_dissent(world):
         (no_agreement_needed_for_a_refusal, (FIRST,), []),
         (with_dissent_that_the_policy_allows, (LAX,), []),
         (with_dissent_that_was_withdrawn, (FIRST,), []),
+        (with_more_votes_withdrawn_than_a_decision_names, (FIRST,), []),
         (with_a_vote_that_a_revoked_key_took_back, (DOUBTING,), []),
         (with_a_vote_that_a_key_took_back_which_left_the_policy, (LAX,), []),
         (with_a_failed_build, (FIRST,), []),
@@ -269,6 +287,35 @@ def dissent_is_called_withdrawn(world):
     world.receive(package(), *AGREED, ("carol", BAD))
     said = UncountedVote(operator="carol", payload=payload_digest(package(), BAD).hex(), reason="withdrawn")
     world.decide(making(*AGREED, changed_decision=lambda entry: other(entry, not_counted=(said,))))
+
+
+def others_than_the_first_withdrawn_are_named(world):
+    made = takes_back(world, MAX_NOT_COUNTED + 2)
+    last = made.dossier[0].votes[-1]
+    strange = UncountedVote(operator=last.operator, payload=last.payload, reason="withdrawn")
+    world.decide(
+        replace(made, changed_decision=lambda entry: other(entry, not_counted=(*entry.not_counted[:-1], strange)))
+    )
+
+
+def as_many_as_may_be_named_hide_dissent(world):
+    made = takes_back(world, MAX_NOT_COUNTED)
+    world.receive(made.release, ("carol", BAD))
+    world.decide(made)
+
+
+def votes_that_nobody_cast_take_the_place_of_one_withdrawn(world):
+    made = takes_back(world, 1)
+    strange = tuple(
+        UncountedVote(operator="alice", payload=f"{number:064x}", reason="key-unknown")
+        for number in range(MAX_NOT_COUNTED)
+    )
+    world.decide(replace(made, changed_decision=lambda entry: other(entry, not_counted=strange)))
+
+
+def fewer_are_named_than_were_withdrawn(world):
+    made = takes_back(world, MAX_NOT_COUNTED + 2)
+    world.decide(replace(made, changed_decision=lambda entry: other(entry, not_counted=entry.not_counted[:-1])))
 
 
 def other_bytes_than_agreed(world):
@@ -449,6 +496,10 @@ def what_was_taken_back_counts(world):
         (a_vote_that_was_never_received, [("vote-not-received", 2)]),
         (a_vote_that_was_received_later, [("vote-not-received", 2)]),
         (dissent_is_hidden, [("decision-unfounded", 4)]),
+        (others_than_the_first_withdrawn_are_named, [("decision-unfounded", 127)]),
+        (as_many_as_may_be_named_hide_dissent, [("decision-unfounded", 124)]),
+        (votes_that_nobody_cast_take_the_place_of_one_withdrawn, [("decision-unfounded", 5)]),
+        (fewer_are_named_than_were_withdrawn, [("decision-unfounded", 127)]),
         (dissent_is_called_withdrawn, [("withdrawal-not-received", 4)]),
         (other_bytes_than_agreed, [("decision-unfounded", 3)]),
         (another_size_than_agreed, [("decision-unfounded", 3)]),
