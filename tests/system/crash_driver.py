@@ -11,7 +11,8 @@ one request while its own follower folds the log beside. The plan says who dies:
 - `rebuilder`: the same where an anchor is and no memory, which is then made from the whole log;
 - `sequencer`: at every await of beginning a log and of appending what waits.
 
-Prints for each victim and moment how many steps it had, and died at.
+The plan says too at which step it begins, and every how many there is a death. Prints for each victim and moment the last step that
+it died at.
 """
 
 import asyncio
@@ -43,7 +44,7 @@ from tests.logkeys import log_signer, seal
 from tests.service.loghouse import anchored
 from tests.service.makers import ORIGIN, make_policy
 from tests.service.signers import device_of, make_signing, release_keys, sign_next
-from tests.system.dying import DiskSteps, Doom, Stepped, deaths
+from tests.system.dying import MOST, DiskSteps, Doom, Stepped, deaths
 
 _POLICY = make_policy()
 _WAITING = "SELECT EXISTS (SELECT FROM log_outbox)"
@@ -208,11 +209,12 @@ def main():
     # which a connection loads even where it is a fingerprint that proves the device.
     gc.freeze()
     SSLContext.load_default_certs = lambda *_: None
-    steps = {
-        f"{victim} {moment}": deaths(works[victim], moment, heir=victim in {"rebuilder", "sequencer"})
+    steps = range(plan["first"], MOST, plan["every"])
+    died = {
+        f"{victim} {moment}": deaths(works[victim], moment, heir=victim in {"rebuilder", "sequencer"}, steps=steps)
         for victim, moment in plan["deaths"]
     }
-    sys.stdout.write(json.dumps(steps))
+    sys.stdout.write(json.dumps(died))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from functools import partial, wraps
 
 import uvloop
 
-_MOST = 500
+MOST = 500
+"""No work has so many steps."""
 _FILE_CALLS = ("open", "fdopen", "fsync", "replace", "unlink", "symlink", "close")
 
 
@@ -110,12 +111,14 @@ def comes_through(work, moment, fatal):
     return True
 
 
-def deaths(work, moment, *, heir):
-    """Let a child die in each step of its *work*, in turn, and say in how many; with *heir*, another goes on after each."""
-    for fatal in range(1, _MOST):
+def deaths(work, moment, *, heir, steps):
+    """Let a child die in each of these *steps* of its *work*, in turn, and say which was the last; with *heir*, another goes on."""
+    last = 0
+    for fatal in steps:
         # One that comes through by chance, because it had to wait less often, is not the last.
         if comes_through(work, moment, fatal) and comes_through(work, moment, fatal + 1):
-            return fatal - 1
+            return last
         if heir and not comes_through(work, moment, 0):
             sys.exit(f"the heir of step {fatal} died")
+        last = fatal
     sys.exit(f"there is no end of steps ({moment})")
