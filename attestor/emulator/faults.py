@@ -5,6 +5,7 @@ Each request takes the first fault in the queue whose method and path match it, 
 
 import asyncio
 import re
+from contextlib import suppress
 from typing import Annotated, Literal
 
 import msgspec
@@ -28,7 +29,7 @@ class _Match(msgspec.Struct, forbid_unknown_fields=True):
 class _Fault(msgspec.Struct, forbid_unknown_fields=True):
     """What befalls the next ``count`` requests that match.
 
-    ``delay``: wait ``milliseconds`` first, then go on as usual. ``status``: answer ``status`` and do nothing else.
+    ``delay``: wait ``milliseconds`` first, or until faults are forgotten, then go on as usual. ``status``: answer ``status`` and do nothing else.
     ``hang``: never answer. ``drop-after-sign``: do all that was asked, then close the connection instead of answering.
     """
 
@@ -48,14 +49,16 @@ class Faults:
     def __init__(self) -> None:
         self._queue: list[_Fault] = []
         self._stopping = asyncio.Event()
+        self._forgotten = asyncio.Event()
 
     def routes(self) -> list[web.RouteDef]:
         """POST one fault, GET those left, DELETE them all."""
         return [web.post("/faults", self._add), web.get("/faults", self._show), web.delete("/faults", self._clear)]
 
     def release(self) -> None:
-        """Let go of the requests that hang, so that the program can end."""
+        """Let go of the requests that hang or are delayed, so that the program can end."""
         self._stopping.set()
+        self._forgotten.set()
 
     async def _add(self, request: web.Request) -> web.Response:
         try:
@@ -72,6 +75,8 @@ class Faults:
 
     async def _clear(self, _: web.Request) -> web.Response:
         self._queue.clear()
+        self._forgotten.set()
+        self._forgotten = asyncio.Event()
         return web.Response(status=204)
 
     def middleware(self) -> Middleware:
@@ -93,7 +98,8 @@ class Faults:
             await self._stopping.wait()
             return _dropped(request)
         if fault.action == "delay":
-            await asyncio.sleep(fault.milliseconds / 1000)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._forgotten.wait(), fault.milliseconds / 1000)
         response = await handler(request)
         return _dropped(request) if fault.action == "drop-after-sign" else response
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import nethsm
 import pytest
@@ -52,6 +53,18 @@ def test_a_delay_goes_on_as_usual_afterwards(faulty, operator):
     assert sign(operator) == expected
     assert time.monotonic() - begun >= 0.3
     assert left(faulty) == []
+
+
+def test_what_is_delayed_goes_on_once_faults_are_forgotten(faulty, operator):
+    expected = sign(operator)
+    order(faulty, action="delay", milliseconds=600_000)
+    with ThreadPoolExecutor() as threads:
+        delayed = threads.submit(sign, operator)
+        while left(faulty) and not delayed.done():
+            time.sleep(0.01)
+        assert not delayed.done()
+        assert faulty.send("DELETE", "//faults").status == 204
+        assert delayed.result(20) == expected
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 412, 429, 500, 502, 503])

@@ -1,5 +1,6 @@
 """Two devices for all tests of a file, and devices of ours that sign with them."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -20,6 +21,32 @@ async def nodes(tmp_path_factory):
             started = await stack.enter_async_context(emulator(folder, flags=("--faults",)))
             running.append(Running(started).set_up())
         yield running
+
+
+class Clock:
+    """The loop's clock, by which deadlines and pauses go, in a test's hand."""
+
+    def __init__(self, real):
+        self._real = real
+        self._stopped = None
+        self._later = 0.0
+
+    def time(self):
+        return (self._real() if self._stopped is None else self._stopped) + self._later
+
+    def stop(self):
+        self._stopped = self._real()
+
+    def pass_by(self, seconds):
+        self._later += seconds
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def clock(monkeypatch):
+    loop = asyncio.get_running_loop()
+    clock = Clock(loop.time)
+    monkeypatch.setattr(loop, "time", clock.time)
+    return clock
 
 
 @pytest.fixture

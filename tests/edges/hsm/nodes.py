@@ -1,5 +1,6 @@
 """The real emulator over TLS, set up through the vendor's SDK, and a small way to order its faults."""
 
+import asyncio
 import json
 import ssl
 import traceback
@@ -40,6 +41,16 @@ class Running:
 
     def fault(self, action, match=None, **more):
         self._faults("POST", {"action": action, "match": match or SIGN} | more)
+
+    def hold(self, count=1):
+        """The next signatures that are asked wait until `clear`."""
+        self.fault("delay", milliseconds=600_000, count=count)
+
+    async def until_left(self, count=0):
+        """Wait until all but that many of the ordered faults have befallen somebody."""
+        async with asyncio.timeout(20):
+            while sum(fault["count"] for fault in self.left()) > count:  # noqa: ASYNC110 - another process moves it
+                await asyncio.sleep(0.01)
 
     def clear(self):
         self._faults("DELETE")

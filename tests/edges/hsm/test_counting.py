@@ -45,7 +45,7 @@ async def test_each_signature_is_counted_before_the_device_has_made_it(make, nod
 )
 async def test_each_try_counts_whether_or_not_the_device_made_it(make, nodes, fault, made):
     count = Counting(nodes[0])
-    device, before = make(count=count, deadline=8.0), nodes[0].operations()
+    device, before = make(count=count, deadline=30.0), nodes[0].operations()
     await device.public_key(KEY)
     nodes[0].fault(fault)
     await device.sign(KEY, DIGEST)
@@ -53,23 +53,26 @@ async def test_each_try_counts_whether_or_not_the_device_made_it(make, nodes, fa
     assert nodes[0].operations() == before + made
 
 
-async def test_a_call_past_its_deadline_is_counted(make, nodes):
+async def test_a_call_past_its_deadline_is_counted(make, nodes, clock):
     count = Counting(nodes[0])
-    device, before = make(count=count, deadline=0.4), nodes[0].operations()
-    await device.public_key(KEY)
-    nodes[0].fault("delay", milliseconds=1000)
+    device, before = make(count=count, deadline=60.0, answer_seconds=60.0), nodes[0].operations()
+    nodes[0].hold()
+    task = asyncio.create_task(device.sign(KEY, DIGEST))
+    await nodes[0].until_left(0)
+    clock.pass_by(60)
     with pytest.raises(Unavailable, match="hsm-deadline"):
-        await device.sign(KEY, DIGEST)
+        await task
     assert count.seen == [before]
+    nodes[0].clear()
     # For the device makes it all the same.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while nodes[0].operations() == before:  # noqa: ASYNC110 - another process moves it
             await asyncio.sleep(0.05)
 
 
 async def test_while_a_node_is_away_no_counts_pile_up(make, nodes):
     count = Counting(nodes[0])
-    device = make(GONE, count=count, deadline=0.5)
+    device = make(GONE, count=count, deadline=1.9)
     with pytest.raises(Unavailable, match="hsm-unreachable"):
         await device.sign(KEY, DIGEST)
     assert count.seen == []
