@@ -4,7 +4,7 @@
 -- migrate: apply
 
 -- Invariants: an approval stands once, by what was signed; a place of a quota is one release's digest's, and once spent stays;
--- the API takes approvals in and back, and only the signer's role spends them.
+-- the API takes approvals in and back, and only the signer's role spends them; a vote's withdrawals stand once each, by their bytes.
 
 CREATE TABLE approval_manifests (
     sha256 bytea PRIMARY KEY,
@@ -56,6 +56,10 @@ CREATE INDEX quota_places_unspent ON quota_places (release_id, sha256) WHERE NOT
 ALTER TABLE signed_digests DROP CONSTRAINT signed_digests_pkey;
 ALTER TABLE signatures DROP CONSTRAINT signatures_pkey;
 ALTER TABLE signatures ADD PRIMARY KEY (release_id, key_fingerprint, sha256);
+
+-- What a key took back that does not count any more, a sound one takes back again: both stay, as the log names both.
+ALTER TABLE withdrawals DROP CONSTRAINT withdrawals_pkey;
+CREATE UNIQUE INDEX withdrawals_once ON withdrawals (release_id, operator, payload_digest, sha256(body));
 
 ALTER TABLE log_outbox DROP CONSTRAINT log_outbox_kind_check;
 ALTER TABLE log_outbox ADD CONSTRAINT log_outbox_kind_check CHECK (

@@ -91,13 +91,13 @@ def policy(serial=1, digest=POLICY, *, sealed_by="signer"):
     return seal_entry(entry, seal(sealed_by)) if sealed_by else encode_entry(entry)
 
 
-def withdrawal(number, operator="carol"):
+def withdrawal(number, operator="carol", body=None):
     return encode_entry(
         WithdrawalEntry(
             operator=operator,
             payload=hexed("payload", number, operator),
             release=release_of(number).id,
-            envelope=hexed("withdrawal", number),
+            envelope=hexed("withdrawal", number) if body is None else hashlib.sha256(body).hexdigest(),
         )
     )
 

@@ -67,15 +67,12 @@ def decide_one(
 def _evaluated(policy: Policy, tier: Tier, votes: Sequence[Vote], now: datetime) -> Decision:
     """As a signer does: what a key took back that is revoked by now, or has left the policy, is in doubt."""
     claims = [vote.claim for vote in votes]
-    taken_back = {
-        (vote.claim.operator, vote.claim.payload_digest): vote.withdrawal
-        for vote in votes
-        if vote.withdrawal is not None
-    }
+    taken_back = {(vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawals}
     if not taken_back:
         return evaluate(tier, policy, claims, frozenset(), now)
-    reading = read_evidence(claims[0].release, (), taken_back.values(), policy)
-    doubted = reading.doubted | reading.unverified(taken_back.keys())
+    withdrawals = {body for vote in votes for body in vote.withdrawals}
+    reading = read_evidence(claims[0].release, (), withdrawals, policy)
+    doubted = reading.doubted | reading.unverified(taken_back)
     return evaluate(tier, policy, claims, reading.withdrawn, now, doubted=doubted)
 
 

@@ -28,10 +28,10 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """A stored claim, and the withdrawal as it came, where its operator took it back."""
+    """A stored claim, and each withdrawal of it as it came: a second one where the first one's key did not count any more."""
 
     claim: Claim
-    withdrawal: bytes | None = None
+    withdrawals: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Final
 from attestor.core.claims import Claim
 from attestor.core.dissent import dissenters
 from attestor.core.errors import AttestorError, Exhausted, Missing, OverRate
+from attestor.core.evidence import read_evidence
 from attestor.core.naming import Release
 from attestor.core.policy import Policy
 from attestor.core.views import release_line
@@ -107,7 +108,7 @@ async def _record_once(
     async with ledger.transaction() as transaction:
         now = await transaction.lock(list(releases.values()))
         votes = await votes_on(transaction, releases)
-        answers, kept = _keep(submissions, votes, now, hold)
+        answers, kept = _keep(policy, submissions, votes, now, hold)
         spent = {place: answer for place, answer in enumerate(answers) if isinstance(answer, OverRate)}
         if spent:
             raise _SpentError(spent)
@@ -148,7 +149,7 @@ def _new_dissents(
 
 
 def _keep(
-    submissions: Sequence[Submission], votes: dict[str, list[Vote]], now: datetime, hold: Hold
+    policy: Policy, submissions: Sequence[Submission], votes: dict[str, list[Vote]], now: datetime, hold: Hold
 ) -> tuple[list[bool | AttestorError], Changes]:
     """Add each submission to the votes, in order: a replay changes nothing, one over a limit is refused."""
     arrivals: dict[tuple[str, bytes], Arrival] = {}
@@ -157,7 +158,7 @@ def _keep(
     for submission in submissions:
         try:
             fresh = _fresh(submission, votes)
-            taken = _take_back(submission, votes)
+            taken = _take_back(policy, submission, votes)
             # Only here is it known what is new: who sends an operator's payloads again uses up nothing of it.
             hold.take(frozenset(claim.operator for claim in fresh))
         except AttestorError as error:
@@ -185,16 +186,27 @@ def _fresh(submission: Submission, votes: Mapping[str, list[Vote]]) -> list[Clai
     return fresh
 
 
-def _take_back(submission: Submission, votes: dict[str, list[Vote]]) -> list[Withdrawal]:
+def _take_back(policy: Policy, submission: Submission, votes: dict[str, list[Vote]]) -> list[Withdrawal]:
     """Mark what a withdrawal takes back, all or nothing; only a payload that its operator stated can be."""
     places = [(withdrawal, _stated(withdrawal, votes[withdrawal.release_id])) for withdrawal in submission.withdrawals]
     taken = []
     for withdrawal, place in places:
         on_release = votes[withdrawal.release_id]
-        if on_release[place].withdrawal is None:
-            on_release[place] = replace(on_release[place], withdrawal=withdrawal.body)
+        vote = on_release[place]
+        if withdrawal.body not in vote.withdrawals and not _is_taken_back(vote, policy):
+            on_release[place] = replace(vote, withdrawals=(*vote.withdrawals, withdrawal.body))
             taken.append(withdrawal)
     return taken
+
+
+def _is_taken_back(vote: Vote, policy: Policy) -> bool:
+    """Whether a key that counts has said so; what a revoked key took back, or one that left the policy, its operator says again.
+
+    Each key so adds one withdrawal of a vote at most, as its own is there while it counts: whoever stole one fills up nothing.
+    """
+    claim = vote.claim
+    reading = read_evidence(claim.release, (), vote.withdrawals, policy)
+    return (claim.operator, claim.payload_digest) in reading.withdrawn
 
 
 def _stated(withdrawal: Withdrawal, votes: Sequence[Vote]) -> int:

@@ -7,12 +7,14 @@ WITH placed AS (
 )
 SELECT clock_timestamp() FROM (SELECT count(*) FROM placed) AS locked;
 
--- votes_on: every claim on some releases, and its withdrawal
+-- votes_on: every claim on some releases, and its withdrawals
 SELECT r.id, r.kind, r.purl, r.file_name, c.operator, c.payload_digest, c.form, c.keys, c.outcome, c.sha256, c.sha512,
-       c.size, c.received_at, w.body AS withdrawal
+       c.size, c.received_at, ARRAY(
+           SELECT body FROM withdrawals w
+           WHERE (w.release_id, w.operator, w.payload_digest) = (c.release_id, c.operator, c.payload_digest) ORDER BY withdrawn_at
+       ) AS withdrawals
 FROM claims c
 JOIN releases r ON r.id = c.release_id
-LEFT JOIN withdrawals w USING (release_id, operator, payload_digest)
 WHERE c.release_id = ANY($1::bytea[]);
 
 -- requests_for: every signing request for some releases, oldest first

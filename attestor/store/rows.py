@@ -47,7 +47,7 @@ def vote_of(row: asyncpg.Record) -> Vote:
         size=row["size"],
         received_at=row["received_at"],
     )
-    return Vote(claim, row["withdrawal"])
+    return Vote(claim, tuple(row["withdrawals"]))
 
 
 def record_of(row: asyncpg.Record) -> ReleaseRecord:
@@ -86,9 +86,7 @@ def signed_of(row: asyncpg.Record, votes: Sequence[Vote]) -> Signed:
     """Of a signed release with its decision entry."""
     decision = _decision(row["entry"])
     claims = tuple(vote.claim for vote in votes)
-    withdrawn = frozenset(
-        (vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawal is not None
-    )
+    withdrawn = frozenset((vote.claim.operator, vote.claim.payload_digest) for vote in votes if vote.withdrawals)
     return Signed(release_of(row), row["sha256"], row["idx"], decision, claims, withdrawn)
 
 

@@ -23,6 +23,7 @@ GONE = parse_policy(
     "policy.toml",
 )  # fmt: skip
 TOOK_BACK = withdrawal(P, payload_digest(P, GOOD), "alice-2")
+AGAIN = withdrawal(P, payload_digest(P, GOOD), "alice")
 OTHERS = vote(P, GOOD, "bob", "carol")
 HISTORIES = {
     "a build that failed before it was built": (
@@ -45,6 +46,18 @@ HISTORIES = {
         GONE,
         {"bob": payload_digest(P, GOOD), "carol": payload_digest(P, GOOD)},
     ),
+    "a vote that a key took back which is revoked by now, and a sound one again": (
+        [vote(P, GOOD, "alice"), OTHERS, TOOK_BACK],
+        REVOKED,
+        {"bob": payload_digest(P, GOOD), "carol": payload_digest(P, GOOD)},
+        AGAIN,
+    ),
+    "a vote that a key took back which has left the policy, and a sound one again": (
+        [vote(P, GOOD, "alice"), OTHERS, TOOK_BACK],
+        GONE,
+        {"bob": payload_digest(P, GOOD), "carol": payload_digest(P, GOOD)},
+        AGAIN,
+    ),
 }
 
 
@@ -66,14 +79,17 @@ async def findings(scene, gate, folder):
         return [(finding.code, finding.sentence) for finding in book.findings(10)]
 
 
-@pytest.mark.parametrize(("comes", "policy", "counted"), HISTORIES.values(), ids=HISTORIES)
-async def test_a_stranger_comes_to_the_same_count_with(scene, tmp_path, comes, policy, counted):
+@pytest.mark.parametrize("history", HISTORIES.values(), ids=HISTORIES)
+async def test_a_stranger_comes_to_the_same_count_with(scene, tmp_path, history):
+    comes, policy, counted, *later = history
     scene.place(P)
     before = await scene.ground.gate(BEFORE)
     for each in comes:
         await before.admit(each)
     gate = await scene.ground.gate(policy)
     await gate.reevaluate(10)
+    for each in later:
+        assert not (await gate.admit(each)).replay
     await gate.ask(BUILDER, asking(P, GOOD))
     scene.signing = under(scene.signing, BEFORE)
     await scene.aware()

@@ -55,6 +55,15 @@ def test_a_withdrawal_takes_back_what_its_signer_stated():
     assert read(withdrawals=[withdrawal(package(), taken, "alice-2")]).withdrawn == {("alice", taken)}
 
 
+def test_what_a_revoked_key_took_back_is_in_doubt_until_one_that_counts_did_too():
+    taken, policy = payload_digest(package(), GOOD), make_policy(revoked=["alice-2"])
+    first, second = (withdrawal(package(), taken, key) for key in ("alice-2", "alice"))
+    of_thief, of_both = (read(withdrawals=said, policy=policy) for said in ([first], [second, first]))
+    pair = {("alice", taken)}
+    assert (of_thief.withdrawn, of_thief.doubted, of_thief.unverified(pair)) == (frozenset(), pair, frozenset())
+    assert (of_both.withdrawn, of_both.doubted, of_both.unverified(pair)) == (pair, frozenset(), frozenset())
+
+
 TAKES_NOTHING = {
     "for another release": withdrawal(package("other"), payload_digest(package(), GOOD), "alice"),
     "for another instance": withdrawal(package(), payload_digest(package(), GOOD), "alice", origin="elsewhere"),

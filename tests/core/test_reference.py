@@ -210,6 +210,10 @@ def test_what_a_stolen_key_took_back_neither_counts_nor_ends_a_dispute():
     stolen = replace(world.policy.keys[-1], revoked=True)
     world.change_policy(replace(world.policy, serial=2, keys=(*world.policy.keys[:-1], stolen)))
     assert both(world, asked) == (False, ["disputed"])
+    # A sound key of the operator says the same: both stand in the log, and the dispute is over.
+    sound = next(key for key in world.policy.keys if key.owner == world.votes[-1].operator and not key.revoked)
+    world.withdraw(world.votes[-1], FOO, sound)
+    assert both(world, asked) == (True, [])
 
 
 def test_what_is_drawn_of_versions_is_enough_to_go_wrong_with():

@@ -71,6 +71,7 @@ def make_policy(  # one keyword per thing that tests vary
     dissent_limit=0,
     suspended=(),
     revoked=(),
+    removed=(),
     valid_until=None,
     without=(),
     origin=ORIGIN,
@@ -82,14 +83,14 @@ def make_policy(  # one keyword per thing that tests vary
 ):
     """The log of tests/logkeys.py. Alice (two keys: alice, alice-2), Bob and Carol; tiers packages (2 of 3), debs (2 of 3), isos (1 of 1).
 
-    *rules*: further lines of the tier packages, by name; *approvers*: further tables.
+    *removed*: keys that have left the file; *rules*: further lines of the tier packages, by name; *approvers*: further tables.
     """
     operators = ("alice", "bob", "carol")
     tables = [f'origin = "{origin}"\nserial = {serial}\n', log_table(origin, quorum=log_quorum, witnesses=witnesses)]
     for operator in operators:
         tables.append(f"[operators.{operator}]\nsuspended = {str(operator in suspended).lower()}\n")
         names = (operator, f"{operator}-2") if operator == "alice" else (operator,)
-        tables += [_key_table(operator, name, revoked, valid_until or {}) for name in names]
+        tables += [_key_table(operator, name, revoked, valid_until or {}) for name in names if name not in removed]
     numbers = {"threshold": threshold, "dissent_limit": dissent_limit}
     tiers = {
         "packages": _tier("packages", "package", "pkg:alpm/arch/*", operators, **numbers, **(rules or {})),

@@ -64,7 +64,8 @@ async def signed(stand, sequencer, evidence, *others, **more):
     await add_release(stand.owner)
     await add_vote(stand.owner, "alice", b"a", b"alice's envelope")
     await add_vote(stand.owner, "bob", b"b", b"bob's envelope")
-    await add_withdrawal(stand.owner, "bob", b"b", b"bob's withdrawal")
+    for body in (b"bob's withdrawal", b"bob's second withdrawal"):
+        await add_withdrawal(stand.owner, "bob", b"b", body)
     await add_request(stand.owner)
     queue = PostgresQueue(await stand.pool("signer"), await stand.listener("signer"))
     job = await queue.claim(60)
@@ -90,7 +91,7 @@ async def test_a_release_is_archived_once_it_is_unsealed(stand, archive, entries
     assert (archived.decision, archived.signed) == ((0, entries[0]), (1, entries[1]))
     assert archived.documents == {one.sha256: one.body for one in (EVIDENCE, SUMMARY, POLICY)}
     assert archived.envelopes == (b"alice's envelope", b"bob's envelope")
-    assert archived.withdrawals == (b"bob's withdrawal",)
+    assert sorted(archived.withdrawals) == [b"bob's second withdrawal", b"bob's withdrawal"]
     assert await archive.signed(P.id, SHA256) == archived
     assert await archive.signed(P.id, bytes(32)) is None
 

@@ -1,6 +1,7 @@
 """What the API's role keeps and shows with the log: entries beside what they tell of, and no signature before its time."""
 
 import hashlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -25,9 +26,9 @@ async def ledger(stand):
     return PostgresLedger(await stand.pool("api"))
 
 
-def arrival():
-    claim = Claim("alice", P, PAYLOAD, "rebuild", frozenset({"k"}), Outcome.BUILT, SHA256, None, 1, datetime.now(UTC))  # noqa: TID251 - a row's time
-    return Arrival("alice", PAYLOAD, b"envelope", (claim,))
+def arrival(operator="alice"):
+    claim = Claim(operator, P, PAYLOAD, "rebuild", frozenset({"k"}), Outcome.BUILT, SHA256, None, 1, datetime.now(UTC))  # noqa: TID251 - a row's time
+    return Arrival(operator, PAYLOAD, b"envelope", (claim,))
 
 
 WITHDRAWN = Withdrawal("alice", PAYLOAD, P.id, "mistake", b"withdrawal")
@@ -61,6 +62,20 @@ async def test_entries_stand_and_fall_with_what_they_tell_of(stand, ledger, chan
     assert await outbox(stand) == [told.entry for told in entries]
     assert await stand.owner.fetchval("SELECT count(*) FROM claims") == bool(changes.arrivals or changes.withdrawals)
     assert await stand.owner.fetchval("SELECT count(*) FROM withdrawals") == bool(changes.withdrawals)
+
+
+async def test_each_withdrawal_of_a_vote_is_kept_by_its_bytes_and_read_with_it(stand, ledger):
+    await write(ledger, Changes(arrivals=[arrival(), arrival("bob")]))
+    bodies = [b"withdrawal", b"a second one", b"withdrawal"]
+    for body in bodies:
+        await write(ledger, Changes(withdrawals=[replace(WITHDRAWN, body=body)]))
+    assert {vote.claim.operator: vote.withdrawals for vote in await ledger.votes(P.id)} == {
+        "alice": (b"withdrawal", b"a second one"),
+        "bob": (),
+    }
+    async with ledger.transaction() as transaction:
+        await transaction.lock([P])
+        assert sorted(vote.withdrawals for vote in await transaction.votes([P.id, Q.id])) == [(), tuple(bodies[:2])]
 
 
 async def fail(ledger, changes):

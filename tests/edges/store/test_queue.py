@@ -66,7 +66,10 @@ async def test_evidence_is_all_votes_and_withdrawals_and_the_policy_of_the_last_
     )
     insert = "INSERT INTO decisions VALUES ($1, 'reached', 'packages', 'the digest', now(), '{}', now())"
     await stand.owner.execute(insert, bytes.fromhex(P.id))
-    assert (await queue.evidence(job)).policy_digest == "the digest"
+    await add_withdrawal(stand.owner, "bob", b"b", b"bob's second withdrawal")
+    evidence = await queue.evidence(job)
+    assert evidence.policy_digest == "the digest"
+    assert set(evidence.withdrawals) == {b"bob's withdrawal", b"bob's second withdrawal"}
 
 
 async def test_a_decision_is_told_with_what_it_names_and_its_time(stand, queue):
@@ -92,13 +95,23 @@ async def test_a_decision_is_told_with_what_it_names_and_its_time(stand, queue):
     [
         lambda owner: add_vote(owner, "carol", b"c", b"carol's envelope"),
         lambda owner: add_withdrawal(owner, "alice", b"a", b"alice's withdrawal"),
+        lambda owner: add_withdrawal(owner, "bob", b"b", b"bob's second withdrawal"),
         lambda owner: owner.execute("UPDATE envelopes SET body = 'spoiled' WHERE operator = 'alice'"),
         lambda owner: owner.execute("UPDATE envelopes SET received_at = now() WHERE operator = 'alice'"),
         lambda owner: owner.execute("DELETE FROM claims WHERE operator = 'alice'"),
         lambda owner: owner.execute("DELETE FROM withdrawals"),
         lambda owner: owner.execute("UPDATE withdrawals SET body = 'spoiled'"),
     ],
-    ids=["vote came", "withdrawal came", "envelope spoiled", "time moved", "vote gone", "withdrawal gone", "spoiled"],
+    ids=[
+        "vote came",
+        "withdrawal came",
+        "second one came",
+        "envelope spoiled",
+        "time moved",
+        "vote gone",
+        "withdrawal gone",
+        "spoiled",
+    ],
 )
 async def test_a_decision_on_other_evidence_than_there_is_is_not_told(stand, queue, move):
     job = await queue.claim(60)

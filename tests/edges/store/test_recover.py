@@ -18,6 +18,7 @@ from attestor.store.pool import Settings, connect
 from attestor.store.recover import PostgresRecovery
 from tests.edges.store.emptying import tamper
 from tests.edges.store.logmakers import KEY, enqueue, logged
+from tests.edges.store.seeds import add_release
 from tests.loghistory import hexed, history, late_dissent, received, release_of, signature, withdrawal
 from tests.logkeys import seal, witness_signer
 from tests.memorylog import MemoryLog
@@ -172,6 +173,24 @@ async def test_what_the_database_holds_is_not_asked_for(stand, recovery):
     await hold(stand.owner, 3, "carol", b"three")
     done = await run(recovery, MemoryLog([received(3, "carol", body=b"three")], KEY))
     assert (done.payloads, done.withdrawals, done.signatures) == ([], [], [])
+
+
+async def test_of_two_withdrawals_of_a_vote_the_one_that_the_database_lacks_is_said(stand, recovery):
+    release = release_of(2)
+    payload = bytes.fromhex(hexed("payload", 2, "bob"))
+    await add_release(stand.owner, release)
+    await hold(stand.owner, 2, "bob")
+    await stand.owner.execute(
+        "INSERT INTO claims VALUES ($1, 'bob', $2, 'rebuild', '{k}', 'failed', NULL, NULL, NULL, now())",
+        bytes.fromhex(release.id),
+        payload,
+    )
+    await stand.owner.execute(
+        "INSERT INTO withdrawals VALUES ('bob', $1, $2, 'r', 'first', now())", payload, bytes.fromhex(release.id)
+    )
+    entries = [withdrawal(2, "bob", body=b"first"), withdrawal(2, "bob", body=b"second")]
+    done = await run(recovery, MemoryLog(entries, KEY))
+    assert [named.sha256 for named in done.withdrawals] == [hashlib.sha256(b"second").digest()]
 
 
 def changed(place, entries=ENTRIES):

@@ -19,12 +19,17 @@ def _approval(document):
         VALUES (sha256('{document}'), 'dora', 'k', 'quota', 't', '{document}', 's', 'r', sha256('m'), now())"""
 
 
+def _withdrawal(body):
+    return f"INSERT INTO withdrawals VALUES ('alice', '\\x{DIGEST.hex()}', '\\x{RELEASE.hex()}', 'r', '{body}', now())"
+
+
 _ID = "00000000-0000-0000-0000-000000000001"
 SEED = f"""
 INSERT INTO releases (id, kind, purl, file_name) VALUES ('\\x{RELEASE.hex()}', 'package', 'p', 'f');
 INSERT INTO envelopes VALUES ('alice', '\\x{DIGEST.hex()}', 'body', now());
 INSERT INTO claims VALUES ('\\x{RELEASE.hex()}', 'alice', '\\x{DIGEST.hex()}', 'rebuild', '{{k}}', 'built',
     '\\x{DIGEST.hex()}', NULL, 1, now());
+{_withdrawal("first")};
 INSERT INTO decisions VALUES ('\\x{RELEASE.hex()}', 'reached', 't', 'p', now(), '{{}}', now());
 INSERT INTO signing_requests (id, release_id, requester, tier, size, sha256, sha512, content, content_present, state,
     reason, sentence) VALUES ('{_ID}', '\\x{RELEASE.hex()}', 'r', 't', 1, '\\x{DIGEST.hex()}',
@@ -207,6 +212,7 @@ API_CANNOT = [
     _outbox(CANARY),
 ]
 API_CAN = [
+    _withdrawal("second"),
     "SELECT * FROM release_keys, canary_signatures",
     _outbox(REVOCATION),
     *TAKE_APPROVAL_IN,
@@ -224,7 +230,7 @@ SIGNER_CANNOT = [
     TAKE_APPROVAL_BACK,
     f"INSERT INTO claims SELECT release_id, 'bob', payload_digest, form, keys, outcome, sha256, sha512, size, received_at FROM claims -- {_ID}",
     "INSERT INTO envelopes SELECT 'bob', payload_digest, body, received_at FROM envelopes",
-    f"INSERT INTO withdrawals VALUES ('alice', '\\x{DIGEST.hex()}', '\\x{RELEASE.hex()}', 'r', 'b', now())",
+    _withdrawal("second"),
     "INSERT INTO releases (id, kind, purl, file_name) VALUES ('\\x" + "03" * 32 + "', 'package', 'p', 'f')",
     COPY_REQUEST.format(state="'queued'", lease="NULL"),
     "UPDATE claims SET sha256 = sha256",
@@ -446,6 +452,7 @@ async def test_the_api_moves_no_request_that_the_signer_holds_or_has_signed(seed
     [
         (SIGN[0], asyncpg.UniqueViolationError),
         (SIGN[1].replace(DIGEST.hex(), "05" * 32), asyncpg.ForeignKeyViolationError),
+        (_withdrawal("first"), asyncpg.UniqueViolationError),
         (_approval("d"), asyncpg.UniqueViolationError),
         (_approval("e").replace("sha256('e')", "sha256('f')"), asyncpg.CheckViolationError),
         ("UPDATE approvals SET revoked_at = now()", asyncpg.CheckViolationError),
@@ -454,6 +461,7 @@ async def test_the_api_moves_no_request_that_the_signer_holds_or_has_signed(seed
     ids=[
         "a digest stands twice as signed",
         "a signature is of a digest that does not stand as signed",
+        "a withdrawal stands twice",
         "an approval stands twice",
         "an approval stands under another digest than its own",
         "an approval is revoked without the revocation",
