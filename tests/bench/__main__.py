@@ -11,12 +11,13 @@ from pathlib import Path
 import uvloop
 
 from attestor.app.telemetry import configure_logs
-from tests.bench import appending, filling, intake, limits, starting, submitting, waiting
+from tests.bench import appending, filling, intake, lanes, limits, starting, submitting, waiting
 from tests.bench.figure import Figure, show
 from tests.bench.stand import Stand, role, stand
 from tests.bench.votes import package
 
-NAMES = ("start", "singles", "batch", "last", "upload", "full", "intake", "log", "slow-hsm")
+NAMES = ("start", "singles", "batch", "last", "upload", "full", "intake", "log", "slow-hsm", "lanes")
+_OF_A_SLOW_DEVICE = frozenset({"slow-hsm", "lanes"})
 _OF_THE_LOG = frozenset({"intake", "log"})
 _DEVICE = {"delay_ms": 20, "slots": 8}
 
@@ -38,6 +39,8 @@ class Sizes:
     appends: int = 60_000
     writers: int = 8
     paced: int = 3000
+    backlog: int = 20_000
+    urgent: int = 20
 
 
 QUICK = Sizes(
@@ -53,6 +56,8 @@ QUICK = Sizes(
     pairs=2,
     appends=16_000,
     paced=1000,
+    backlog=2000,
+    urgent=10,
 )
 TINY = Sizes(
     singles=300,
@@ -68,6 +73,8 @@ TINY = Sizes(
     appends=800,
     writers=2,
     paced=60,
+    backlog=20,
+    urgent=2,
 )
 
 
@@ -87,15 +94,16 @@ class Run:
                 yield figure
             if "start" in self.names:
                 yield await starting.start_figure(place, self.sizes.starts)
-            if self.names - _OF_THE_LOG - {"start", "slow-hsm"}:
+            if self.names - _OF_THE_LOG - _OF_A_SLOW_DEVICE - {"start"}:
                 async for figure in self._of_roles(place, bare.value, rows.value):
                     yield figure
             if self.names & _OF_THE_LOG:
                 async for figure in self._of_the_log(place, bare.value):
                     yield figure
-        if "slow-hsm" in self.names:
-            (folder / "slow").mkdir()
-            yield await self._slow(folder / "slow")
+        for name in sorted(self.names & _OF_A_SLOW_DEVICE):
+            (folder / name).mkdir()
+            async for figure in self._of_a_slow_device(name, folder / name):
+                yield figure
 
     async def _of_roles(self, place: Stand, bare: float, rows: float) -> AsyncIterator[Figure]:
         sizes = self.sizes
@@ -132,15 +140,16 @@ class Run:
                     for figure in await appending.tile_figures(place, sizes.reads, limit=bare):
                         yield figure
 
-    async def _slow(self, folder: Path) -> Figure:
+    async def _of_a_slow_device(self, name: str, folder: Path) -> AsyncIterator[Figure]:
         flags = (f"--sign-delay-ms={_DEVICE['delay_ms']}", f"--sign-slots={_DEVICE['slots']}")
-        async with (
-            stand(folder, _say, device_flags=flags) as place,
-            role(place, "api"),
-            role(place, "sequencer"),
-            role(place, "signer"),
-        ):
-            return await waiting.slow_device(place, self.sizes.slow, **_DEVICE)
+        sizes = self.sizes
+        async with stand(folder, _say, device_flags=flags) as place, role(place, "api"), role(place, "sequencer"):
+            if name == "lanes":
+                async for figure in lanes.figures(place, sizes.backlog, sizes.urgent):
+                    yield figure
+                return
+            async with role(place, "signer"):
+                yield await waiting.slow_device(place, sizes.slow, **_DEVICE)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -9,7 +9,8 @@ from tests.bench.load import Load, Requests, load
 from tests.bench.stand import Stand, peak_of, timed
 from tests.bench.votes import write_lines
 
-_BATCH = 10_000
+MAX_LINES = 10_000
+"""Of a batch."""
 
 
 async def singles(place: Stand, count: int, *, tls: bool, lean: bool = False) -> Load:
@@ -40,17 +41,17 @@ async def single_figures(place: Stand, count: int, *, limit: float, api: int) ->
 async def batch_figure(place: Stand, count: int, *, limit: float) -> Figure:
     """Claims a second of NDJSON batches one after the other, from the first byte sent to the last answer read."""
     rate = await batches(place, count)
-    note = f"{_batches(count)} batches of {min(count, _BATCH):,} lines, as many claims kept"
+    note = f"{_batches(count)} batches of {min(count, MAX_LINES):,} lines, as many claims kept"
     return Figure("batch submissions", rate, "claims/s", target=10_000, limit=limit, note=note)
 
 
 async def batches(place: Stand, count: int) -> float:
     """Claims a second; raises when the database then holds another number of them."""
-    lines = min(count, _BATCH)
+    lines = min(count, MAX_LINES)
     already = await place.count()
     bodies = [b"\n".join(place.voters.envelopes(f"batch{already}-{n}-", lines)) + b"\n" for n in range(_batches(count))]
     with timed() as took:
-        answered = [await _batch(place.plain_url, body) for body in bodies]
+        answered = [await send_batch(place.plain_url, body) for body in bodies]
     kept = await place.count() - already
     if not sum(answered) == kept == lines * len(bodies):
         raise RuntimeError(f"{lines * len(bodies)} lines: {sum(answered)} receipts, {kept} claims kept")
@@ -58,10 +59,10 @@ async def batches(place: Stand, count: int) -> float:
 
 
 def _batches(count: int) -> int:
-    return -(-count // _BATCH)
+    return -(-count // MAX_LINES)
 
 
-async def _batch(base_url: str, body: bytes) -> int:
+async def send_batch(base_url: str, body: bytes) -> int:
     """Send one batch while its answers are read; the number of receipts."""
     place = urlsplit(base_url)
     reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=1 << 22)

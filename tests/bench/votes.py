@@ -12,6 +12,7 @@ from attestor.core.statement import RebuildStatement, Subject, rebuild_payload
 from rebuilders.keyfile import SigningKey, load_key
 
 OPERATORS = ("alice", "bob", "carol")
+HOST = "release-host"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -20,13 +21,13 @@ class Voters:
 
     def __init__(self, house: Path) -> None:
         self._keys: dict[str, SigningKey] = {
-            name: load_key(rebuilder_folder(house, name) / "key.pem") for name in OPERATORS
+            name: load_key(rebuilder_folder(house, name) / "key.pem") for name in (*OPERATORS, HOST)
         }
 
     def envelope(self, operator: str, release: Release, content: bytes) -> bytes:
         """What *operator* says about a file of these bytes."""
         sha256, sha512 = hashlib.sha256(content).digest(), hashlib.sha512(content).digest()
-        started = _START + timedelta(seconds=OPERATORS.index(operator))
+        started = _START + timedelta(seconds=[*self._keys].index(operator))
         statement = RebuildStatement(
             release,
             "built",
