@@ -2,10 +2,7 @@
 
 import asyncio
 import hashlib
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +10,7 @@ from attestor.client.approving import gpg_fingerprint, sign_with_gpg, sign_with_
 from attestor.core.approvals import Given
 from attestor.core.errors import Conflict, Rejected
 from attestor.service import sign
+from tests.gnupg import gnupg_home
 from tests.service.approvers import (
     PEOPLE,
     REASON,
@@ -98,19 +96,15 @@ async def rules(scene):
 def own_keys(tool, tmp_path_factory):
     """Two people's own programs: a GNUPGHOME, and a key file of ssh-keygen."""
     gpg = [tool("gpg"), "--batch", "--quiet"]
-    home = Path(tempfile.mkdtemp(prefix="gpg-"))  # short: an agent's socket lies in it
     make = ("--passphrase", "", "--quick-generate-key", "Anna <anna@example.org>", "ed25519", "sign", "never")
     key_file = tmp_path_factory.mktemp("ssh") / "key"
-    try:
+    with gnupg_home(tool) as home:
         subprocess.run([*gpg, "--homedir", home, *make], check=True, capture_output=True, timeout=60)
         armored = subprocess.run(
             [*gpg, "--homedir", home, "--armor", "--export"], check=True, capture_output=True, timeout=60
         )
         subprocess.run([tool("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", key_file], check=True, timeout=60)
         yield home, armored.stdout.decode(), key_file
-    finally:
-        subprocess.run([tool("gpgconf"), "--homedir", home, "--kill", "all"], check=True, timeout=60)
-        shutil.rmtree(home)
 
 
 @pytest.mark.required_in_ci

@@ -2,13 +2,9 @@
 
 import hashlib
 import json
-import shutil
-import subprocess
-import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -32,7 +28,7 @@ from attestor.store.log import PostgresLog
 from tests.approvers import approver_table, key_table, manifest_of
 from tests.core.test_sshsig import SshKeygen
 from tests.edges.hsm.nodes import Running
-from tests.edges.openpgp.test_approving import MADE, Keyring
+from tests.gnupg import Keyring, gnupg_home
 from tests.logkeys import log_signer
 from tests.service.loghouse import caught_up, following
 from tests.service.makers import BUILDER, ORIGIN, asking, make_policy, package, payload_digest, vote, withdrawal
@@ -45,16 +41,10 @@ MANIFEST = manifest_of(PAIR, ("0" * 64, "1" * 64))
 
 @pytest.fixture(scope="module")
 def keyring(tool):
-    program, gpgconf = tool("gpg"), tool("gpgconf")
-    home = Path(tempfile.mkdtemp(prefix="gpg-"))  # not pytest's folder: an agent's socket path has at most 107 bytes
-    try:
-        keyring = Keyring(program, home)
-        keyring.run("--batch", "--quick-generate-key", "anna <anna@example.org>", "ed25519", "sign", "never", at=MADE)
-        keyring.made["anna"] = keyring.fingerprints("anna")[0]
+    with gnupg_home(tool) as home:
+        keyring = Keyring(tool("gpg"), home)
+        keyring.key("anna", life="never")
         yield keyring
-    finally:
-        subprocess.run([gpgconf, "--homedir", home, "--kill", "all"], check=True, timeout=60)
-        shutil.rmtree(home)
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,9 @@ import hashlib
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -24,7 +21,7 @@ from attestor.core import approvaldocuments
 from attestor.core.approvaldocuments import read_approval, read_manifest
 from attestor.core.strictjson import decode_base64
 from tests.edges.cli.conftest import attestor, program  # noqa: F401 - the program, as people run it
-from tests.edges.openpgp.test_approving import MADE, Keyring
+from tests.gnupg import Keyring, gnupg_home
 from tests.service.approvers import approver_table, approving_policy
 from tests.service.makers import BUILDER, asking, make_policy, package, vote
 
@@ -71,15 +68,10 @@ def keys(tool, tmp_path_factory):
 @pytest.fixture(scope="module")
 def keyring(tool):
     """The GNUPGHOME of Cora, who has one key."""
-    gpg, gpgconf = tool("gpg"), tool("gpgconf")
-    home = Path(tempfile.mkdtemp(prefix="gpg-"))  # not pytest's folder: an agent's socket path has at most 107 bytes
-    try:
-        keyring = Keyring(gpg, home)
-        keyring.run("--batch", "--quick-generate-key", "cora <cora@example.org>", "ed25519", "sign", "never", at=MADE)
+    with gnupg_home(tool) as home:
+        keyring = Keyring(tool("gpg"), home)
+        keyring.key("cora", life="never")
         yield keyring
-    finally:
-        subprocess.run([gpgconf, "--homedir", home, "--kill", "all"], check=True, timeout=60)
-        shutil.rmtree(home)
 
 
 @asynccontextmanager

@@ -2,11 +2,9 @@
 
 import os
 import pty
-import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +15,7 @@ from attestor.core.approvaldocuments import NAMESPACE
 from attestor.core.errors import Rejected, Unavailable
 from attestor.core.sshsig import read_ssh_key, verify_ssh
 from attestor.openpgp.approving import OpenPgpApprover
+from tests.gnupg import gnupg_home
 
 DOCUMENT = b'attestor approval v1\n{"action":"downgrade"}'
 MUCH_LATER = datetime(2101, 1, 1, tzinfo=UTC)
@@ -26,12 +25,8 @@ MUCH_LATER = datetime(2101, 1, 1, tzinfo=UTC)
 def home(tool):
     """A person's GNUPGHOME, with options in gpg.conf that the service would refuse."""
     tool("gpg")
-    folder = Path(tempfile.mkdtemp(prefix="gpg-"))
-    try:
-        yield folder
-    finally:
-        subprocess.run([tool("gpgconf"), "--homedir", folder, "--kill", "all"], check=True, timeout=60)
-        shutil.rmtree(folder)
+    with gnupg_home(tool) as home:
+        yield home
 
 
 @pytest.fixture

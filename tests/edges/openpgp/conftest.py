@@ -1,14 +1,13 @@
 """Release keys of every type, and a gpg with an empty home of its own."""
 
-import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.edges.openpgp.softkeys import MAKERS, release_key
+from tests.gnupg import gnupg_home
 
 
 @pytest.fixture(params=MAKERS)
@@ -46,12 +45,5 @@ class Gpg:
 
 @pytest.fixture(scope="session")
 def gpg(tool):
-    program, gpgconf = tool("gpg"), tool("gpgconf")
-    # Not pytest's folder: an agent's socket path has at most 107 bytes.
-    home = Path(tempfile.mkdtemp(prefix="gpg-"))
-    home.chmod(0o700)
-    try:
-        yield Gpg(program, home)
-    finally:
-        subprocess.run([gpgconf, "--homedir", home, "--kill", "all"], check=True, timeout=60)
-        shutil.rmtree(home)
+    with gnupg_home(tool) as home:
+        yield Gpg(tool("gpg"), home)
