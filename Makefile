@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 JOBS   ?= 2
 BIN    := $(VENV)/bin
+# Each target starts many processes; without its bytecode every one of them would compile all modules anew.
+export PYTHONDONTWRITEBYTECODE :=
 PIP    := $(BIN)/pip --disable-pip-version-check --quiet
 
 .PHONY: help demo serve test lint format bench lock clean
