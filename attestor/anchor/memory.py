@@ -100,8 +100,12 @@ class FileMemory:
         try:
             yield memory
         finally:
-            await memory._reading.close()
-            await memory._writing.close()
+            await memory.close()
+
+    async def close(self) -> None:
+        """Let threads and connections go, once what is under way has ended."""
+        await self._reading.close()
+        await self._writing.close()
 
     async def anchor(self) -> Checkpoint:
         """Raises as :meth:`opened`, and ``Halted`` ``anchor-replaced`` when another one was made since."""

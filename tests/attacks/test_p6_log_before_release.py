@@ -90,8 +90,10 @@ async def test_a_signature_stays_sealed_until_the_checkpoint_that_includes_it_is
     book = PostgresLogBook(await scene.ground.pool("attestor_sequencer"), Listener())
     signing = asyncio.create_task(scene.sign())
     while not signing.done():
+        # Asked first, so that a signature that comes in between is beyond it.
+        size = (await book.newest())[0].frontier.size
         if not await entries(scene, "signature"):
-            await book.publish((await book.newest())[0].frontier.size)
+            await book.publish(size)
         await asyncio.sleep(0.005)
     await signing
     await scene.ground.settled()

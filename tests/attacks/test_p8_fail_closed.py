@@ -122,8 +122,9 @@ async def test_nothing_is_signed_with_the_anchor_of_another_log(scene, impatient
 async def _restarted(scene):
     """Follow the log as a signer does that begins now."""
     policy = make_policy()
-    memory = FileMemory(scene.ground.folder / "anchor", policy.log.key.name)
-    await Past(PostgresLog(await scene.ground.pool("attestor_signer")), memory, policy, alone=True).follow()
+    pool = await scene.ground.pool("attestor_signer")
+    async with FileMemory.opened(scene.ground.folder / "anchor", policy.log.key.name) as memory:
+        await Past(PostgresLog(pool), memory, policy, alone=True).follow()
 
 
 async def test_two_signers_with_an_anchor_each_and_no_witness_halt_each_other(scene, device, tmp_path):

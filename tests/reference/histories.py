@@ -94,11 +94,8 @@ class History:
         self.told = []
 
     def go(self, steps):
-        try:
-            for _ in range(steps):
-                self.step(self.pick(STEPS[self.focus]))
-        finally:
-            self.world.close()
+        for _ in range(steps):
+            self.step(self.pick(STEPS[self.focus]))
 
     def step(self, name):
         getattr(self, f"_{name}")()

@@ -7,6 +7,7 @@ decision is appended, and may show a request the approvals of others: what holds
 
 import hashlib
 import sqlite3
+import weakref
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -97,6 +98,7 @@ class World:
         """*shows_all*: its database shows each request the approvals of all others too."""
         self.shows_all = shows_all
         self.connection = sqlite3.connect(":memory:", isolation_level=None)
+        weakref.finalize(self, self.connection.close)
         self.connection.executescript(_SCHEMA)
         self.connection.execute("INSERT INTO folded VALUES (1, ?, 0, x'', 0)", (ANCHOR,))
         self.fold = Fold(self.connection, Anchor(id=ANCHOR, since=0, size=0, root="00" * 32), alone=True)
@@ -111,9 +113,6 @@ class World:
         self.withdrawals = {}
         self.number = 0
         self.change_policy(policy)
-
-    def close(self):
-        self.connection.close()
 
     # -------------------------------------------------------------- what others do
 

@@ -22,7 +22,7 @@ from attestor.store.log import PostgresLog
 from attestor.store.migrate import migrate
 from attestor.store.pool import Settings, connect
 from tests.edges.store.emptying import empty
-from tests.service.loghouse import sequencing
+from tests.service.loghouse import close_memories, sequencing
 from tests.service.makers import ORIGIN, make_policy
 
 TABLES = ("releases", "envelopes", "claims", "withdrawals", "decisions", "events", "signing_requests")
@@ -138,6 +138,7 @@ async def ground(schema, postgres, tmp_path):
         ground = Ground(schema, postgres, stack, tmp_path)
         ground.owner = await asyncpg.connect(schema)
         stack.push_async_callback(ground.owner.close)
+        stack.push_async_callback(close_memories)
         await empty(ground.owner)
         stack.push_async_callback(ground.stop_log)
         await ground.log()

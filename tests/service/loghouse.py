@@ -45,10 +45,19 @@ def anchored(folder):
     return place
 
 
+_MEMORIES = []
+
+
 def past_over(pool, folder, policy):
-    return Past(
-        PostgresLog(pool), FileMemory(anchored(folder), policy.log.key.name), policy, alone=policy.log.quorum == 0
-    )
+    """A memory of its own, until `close_memories`."""
+    memory = FileMemory(anchored(folder), policy.log.key.name)
+    _MEMORIES.append(memory)
+    return Past(PostgresLog(pool), memory, policy, alone=policy.log.quorum == 0)
+
+
+async def close_memories():
+    while _MEMORIES:
+        await _MEMORIES.pop().close()
 
 
 async def caught_up(ground, past):

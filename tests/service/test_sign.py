@@ -339,8 +339,9 @@ async def test_a_device_that_is_down_costs_tries_then_sets_aside_and_a_retry_sig
     gone = device_of(NodeSettings("https://127.0.0.1:1", fingerprint="0" * 64, connect_seconds=0.2), deadline=0.3)
     down = dataclasses.replace(signing, signers=release_keys(gone, emulated[1]))
     await sign_next(down)
-    [row] = await ground.sql("SELECT state, reason, tries, not_before > now() AS later FROM signing_requests")
+    [row] = await ground.sql("SELECT state, reason, tries, not_before > updated_at AS later FROM signing_requests")
     assert tuple(row) == ("queued", "hsm-unreachable", 1, True)
+    await ground.sql("UPDATE signing_requests SET not_before = now() + interval '1 hour'")
     assert await sign_next(down) is None
     for _ in range(2):
         await ground.sql("UPDATE signing_requests SET not_before = now()")

@@ -40,7 +40,7 @@ from attestor.store.pool import Settings, connect
 from tests.edges.hsm.nodes import Running
 from tests.logkeys import log_signer
 from tests.service.conftest import FREE, Anybody, Noting
-from tests.service.loghouse import following
+from tests.service.loghouse import close_memories, following
 from tests.service.makers import BUILDER, ORIGIN, asking, deb, lines_of, make_policy, package, vote
 from tests.service.signers import device_of, make_certificates, make_signing, sign_next, verified
 from tests.system.crash_driver import AnyPolicyQueue
@@ -155,6 +155,7 @@ class Site:
             async with following(signing.past):
                 yield signing
             device.close()
+            await close_memories()
 
     async def signatures(self):
         return {row["release_id"]: row["signature"] for row in await self.owner.fetch("SELECT * FROM signatures")}

@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime
 
 import pytest
@@ -85,8 +85,9 @@ async def test_who_said_so_and_why_is_kept(folder):
     async with in_files(folder) as operations:
         await operations.met(KEY, 5, NOW)
         await operations.acknowledge(KEY, said(5))
-    rows = sqlite3.connect(folder / NAME).execute("SELECT place, who, reason, counted, operations FROM acknowledged")
-    assert rows.fetchall() == [(KEY, "dora", "a key ceremony", 0, 5)]
+    with closing(sqlite3.connect(folder / NAME)) as connection:
+        rows = connection.execute("SELECT place, who, reason, counted, operations FROM acknowledged").fetchall()
+    assert rows == [(KEY, "dora", "a key ceremony", 0, 5)]
 
 
 COUNTING = """

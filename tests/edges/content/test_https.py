@@ -24,6 +24,12 @@ LIMIT = 4 << 20
 DAY = dt.timedelta(days=1)
 
 
+def _usage(*, signs_certificates):
+    others = ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign")
+    never = dict.fromkeys((*others, "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(digital_signature=True, key_cert_sign=signs_certificates, **never)
+
+
 def issue(folder, name, issuer=None):
     """A certificate and key in one PEM file; without issuer a CA."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -36,6 +42,10 @@ def issue(folder, name, issuer=None):
         .not_valid_after(now + 3650 * DAY)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        # Of Python 3.13 on, a verifier asks for what RFC 5280 says of a certificate, and not only for a chain.
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer_key.public_key()), critical=False)
+        .add_extension(_usage(signs_certificates=issuer is None), critical=True)
     )
     pem = builder.sign(signer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
     pem += key.private_bytes(
