@@ -9,7 +9,9 @@ from attestor.core.errors import Rejected
 from attestor.core.keys import PublicKey
 from attestor.core.policy import LogPolicy, OperatorKey, Policy, Tier, WitnessPolicy
 
-_REVOKE: Final = "revoke a key, do not remove it: what it signed counts for nobody any more, and the withdrawals that it signed are gone too"
+_REVOKE: Final = (
+    "revoke a key, do not remove it: what it signed counts for nobody any more, and what it took back is in doubt"
+)
 _T = TypeVar("_T")
 
 
