@@ -70,13 +70,8 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
             ticks=time.monotonic_ns,
             lookout=DissentLookout(rate, DissentMetrics(registry, rate)),
         )
-        changed = asyncio.Event()
-        reevaluated = partial(_reevaluated, gate)
-        await stack.enter_async_context(_again("reevaluation", reevaluated, _REEVALUATE_SECONDS, changed))
-        await stack.enter_async_context(_again("tidying", partial(_tidied, gate), _TIDY_SECONDS, asyncio.Event()))
         health = KeyHealth(ledger, config, file, now)
-        await stack.enter_async_context(_again("keys' ends", health.warn_of_ends, _ENDS_SECONDS, asyncio.Event()))
-        await stack.enter_async_context(file.watched(gate.load, changed.set))
+        await stack.enter_async_context(_kept_up(gate, health, file))
         running = await door.serve(
             [_listener(served) for served in view.listeners],
             gate,
@@ -97,6 +92,19 @@ async def api(config: Config, file: PolicyFile | None = None) -> AsyncIterator[d
         finally:
             await running.stop()
             await gate.drain()
+
+
+@asynccontextmanager
+async def _kept_up(gate: Gate, health: KeyHealth, file: PolicyFile) -> AsyncIterator[None]:
+    """What nobody asks for: releases are evaluated again, uploads tidied away, keys' ends warned of, the policy reloaded."""
+    changed = asyncio.Event()
+    async with (
+        _again("reevaluation", partial(_reevaluated, gate), _REEVALUATE_SECONDS, changed),
+        _again("tidying", partial(_tidied, gate), _TIDY_SECONDS, asyncio.Event()),
+        _again("keys' ends", health.warn_of_ends, _ENDS_SECONDS, asyncio.Event()),
+        file.watched(gate.load, changed.set),
+    ):
+        yield
 
 
 def _verify(key: ApproverKey, signature: bytes, signed: bytes, at: datetime) -> None:

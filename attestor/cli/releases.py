@@ -79,12 +79,16 @@ def status(  # noqa: PLR0913 - one flag each
     if as_json:
         say_json(found)
     else:
-        say_table(("state", "agree", "tier", "file", "release"), map(_cells, found))
-        if subject is not None:
-            for line in found:
-                say(f"{line.file_name}: {line.decision.sentence}")
+        _say_lines(found, sentences=subject is not None)
     if subject is not None:
         leave(_outcome(line.decision for line in found))
+
+
+def _say_lines(found: "list[ReleaseLine]", *, sentences: bool) -> None:
+    say_table(("state", "agree", "tier", "file", "release"), map(_cells, found))
+    if sentences:
+        for line in found:
+            say(f"{line.file_name}: {line.decision.sentence}")
 
 
 def explain(

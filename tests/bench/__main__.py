@@ -73,7 +73,7 @@ TINY = Sizes(
     appends=800,
     writers=2,
     paced=60,
-    backlog=20,
+    backlog=200,
     urgent=2,
 )
 
@@ -147,9 +147,9 @@ class Run:
             if name == "lanes":
                 async for figure in lanes.figures(place, sizes.backlog, sizes.urgent):
                     yield figure
-                return
-            async with role(place, "signer"):
-                yield await waiting.slow_device(place, sizes.slow, **_DEVICE)
+            else:
+                async with role(place, "signer"):
+                    yield await waiting.slow_device(place, sizes.slow, **_DEVICE)
 
 
 def main(words: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from attestor.core.entries import WithdrawalEntry
 from attestor.core.entrybytes import read_entry
-from attestor.core.errors import Forbidden
+from attestor.core.errors import Forbidden, Missing
 from tests.service.makers import lines_of, make_policy, package, payload_digest, vote, withdrawal
 
 GOOD, OTHER = b"the package", b"another package"
@@ -133,7 +133,7 @@ async def test_a_sound_key_beside_a_revoked_one_in_the_same_envelope_takes_it_ba
 async def test_another_operators_key_takes_back_nothing_that_is_in_doubt(ground):
     await taken_back(ground)
     later = await ground.gate(make_policy(serial=2, revoked=["alice-2"]))
-    with pytest.raises(Exception, match="payload-unknown"):
+    with pytest.raises(Missing, match="payload-unknown"):
         await later.admit(again("bob"))
     assert await standing(later) == ("disputed", ("alice",), None)
     assert await kept(ground) == digests(FIRST)
